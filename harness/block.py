@@ -1,0 +1,104 @@
+"""One block opened in a worker: a case with all its implementations, inputs and truth made once.
+
+Truth depends on the definition that an implementation declares, so it is cached per definition;
+compiled forms are cached per (implementation, artefact) for as long as the artefact stays the
+same. The trap: dynamo keeps every compiled form of a code object, so it is reset when the artefact
+changes; otherwise its recompile limit turns later cases silently into eager ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from harness.calling import Bound, bind
+from harness.inputs import draw, draw_rung, on_device
+from harness.regime import Ladder
+from harness.results import Finding, Status
+from harness.sample import Sample
+from harness.standard import Standard, standard
+from harness.suite import Suite
+from harness.trial import Case
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a probe found out about one implementation; becomes a Result."""
+
+    status: Status = "ok"
+    reason: str = ""
+    findings: tuple[Finding, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+class OpenBlock:
+    """Inputs, truth and callables of one case, made on first use."""
+
+    def __init__(self, suite: Suite, case: Case, seed: int) -> None:
+        self.suite, self.case, self.seed = suite, case, seed
+        self._drawn: dict[int, tuple[Sample, dict[str, Any]]] = {}
+        self._standards: dict[object, Standard] = {}
+        self._bound: dict[str, Bound] = {}
+
+    def drawn(self, repeat: int = 0) -> tuple[Sample, dict[str, Any]]:
+        """Returns sample and options of a repeat."""
+        if repeat not in self._drawn:
+            self._drawn[repeat] = draw(self.case, self.suite, seed=self.seed, repeat=repeat)
+        return self._drawn[repeat]
+
+    def standard(self, name: str, repeat: int = 0) -> Standard:
+        """Returns sample, truth and yardsticks under the definition of an implementation."""
+        definition = self.suite.implementation(name).contract.definition
+        key = (repeat, tuple(sorted((k, repr(v)) for k, v in definition.items())))
+        if key not in self._standards:
+            sample, options = self.drawn(repeat)
+            self._standards[key] = standard(self.suite, sample, options, self.case.dtype, definition)
+        return self._standards[key]
+
+    def rung(self, ladder: Ladder, value: float, name: str) -> Standard:
+        """Returns the standard of a ladder at a value; cached, since all implementations climb it."""
+        definition = self.suite.implementation(name).contract.definition
+        key = (ladder.name, value, tuple(sorted((k, repr(v)) for k, v in definition.items())))
+        if key not in self._standards:
+            sample, options = draw_rung(ladder, value, self.case, self.suite, seed=self.seed)
+            self._standards[key] = standard(self.suite, sample, options, self.case.dtype, definition)
+        return self._standards[key]
+
+    def bound(self, name: str) -> Bound:
+        """Returns the callable of an implementation; what building it raises goes through."""
+        if name not in self._bound:
+            _, options = self.drawn()
+            self._bound[name] = self.bound_for(name, options)
+        return self._bound[name]
+
+    def bound_for(self, name: str, options: Mapping[str, Any], *, any_shape: bool = False) -> Bound:
+        """Returns the callable of an implementation for other options (another class count).
+
+        `any_shape` asks for one artefact over all shapes where the implementation is compiled; a
+        ladder of rows would otherwise compile on every rung.
+        """
+        given = self.suite.variant(self.case.variant).options
+        implementation = self.suite.implementation(name)
+        if any_shape and implementation.compiled:
+            implementation = replace(implementation, prepare=partial(torch.compile, dynamic=True))
+        return bind(implementation, on_device(options, self.case.device), given)
+
+    def forget(self, name: str) -> None:
+        """Drops the callable of an implementation, so that the next use builds it anew."""
+        self._bound.pop(name, None)
+
+    def adopt(self, other: OpenBlock) -> None:
+        """Takes over the callables of a block with the same artefact, options included."""
+        self._bound = other._bound
+
+
+def reset_compiler() -> None:
+    """Forgets every compiled form of this process; the files of the compiler's cache stay."""
+    import torch._dynamo
+
+    torch._dynamo.reset()

@@ -1,0 +1,115 @@
+"""Inputs as a pure function of (seed, suite, variant, regime, dtype, batch, classes, repeat).
+
+SHA-256 of those words seeds a CPU generator; a regime draws in float64, the variant adapts, the
+result is rounded once to the dtype and moved. Never a function of plan order, device, threads,
+filter, shard or worker. The trap: the dtype is part of the seed because `finfo` shapes the draw;
+two dtypes see different rows, two devices see the same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from harness.declaration import Options
+from harness.errors import SuiteError
+from harness.regime import Ladder, Regime, Variant
+from harness.sample import Sample, Shape
+from harness.suite import Suite
+from harness.trial import Case
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """Returns the torch dtype of a name of `harness.trial.DTYPES`."""
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def generator_for(*words: object) -> torch.Generator:
+    """Returns a CPU generator seeded by the SHA-256 of the words."""
+    digest = hashlib.sha256("\x1f".join(str(word) for word in words).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def resolved_options(suite: Suite, variant: Variant, shape: Shape, dtype: torch.dtype) -> dict[str, Any]:
+    """Returns every option of the suite with the variant's values; callable values are called."""
+    options = {**suite.options, **variant.options}
+    return {
+        name: value(shape, dtype) if callable(value) else value for name, value in options.items()
+    }
+
+
+def on_device(options: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """Returns options with their tensors moved to a device."""
+    return {
+        name: value.to(device) if isinstance(value, torch.Tensor) else value
+        for name, value in options.items()
+    }
+
+
+def rounded(sample: Sample, dtype: torch.dtype) -> Sample:
+    """Returns the sample with floating tensors rounded once to the dtype; integers stay."""
+    return sample.mapped(lambda t: t.to(dtype) if t.is_floating_point() else t)
+
+
+def draw(case: Case, suite: Suite, *, seed: int, repeat: int = 0) -> tuple[Sample, dict[str, Any]]:
+    """Returns the rounded CPU sample of a case and its options.
+
+    Raises SuiteError when the regime does not return a Sample of the asked shape.
+    """
+    dtype = dtype_named(case.dtype)
+    variant, regime = suite.variant(case.variant), suite.regime(case.regime)
+    options = resolved_options(suite, variant, case.shape, dtype)
+    generator = generator_for(
+        seed, case.suite, case.variant, case.regime, case.dtype, case.batch, case.classes, repeat
+    )
+    drawn = regime.function(case.shape, torch.finfo(dtype), generator)
+    checked = check_sample(drawn, regime, case.shape)
+    if variant.adapt is not None:
+        checked = variant.adapt(checked, options, generator)
+    return rounded(checked, dtype), options
+
+
+def draw_rung(
+    ladder: Ladder, value: float, case: Case, suite: Suite, *, seed: int
+) -> tuple[Sample, dict[str, Any]]:
+    """Returns the rounded CPU sample of a ladder at `value` and the options of the case."""
+    dtype = dtype_named(case.dtype)
+    variant = suite.variant(case.variant)
+    generator = generator_for(seed, case.suite, case.variant, ladder.name, case.dtype, case.classes)
+    shape = Shape(int(value), case.classes) if ladder.batch_is_value else case.shape
+    drawn = ladder.sample(value, shape, torch.finfo(dtype), generator)
+    first = drawn.in_rows()[next(iter(drawn))]
+    actual = Shape(first.shape[0], first.shape[1] if first.dim() > 1 else 1)
+    options = resolved_options(suite, variant, actual, dtype)
+    if variant.adapt is not None:
+        drawn = variant.adapt(drawn, options, generator)
+    return rounded(drawn, dtype), options
+
+
+def check_sample(drawn: object, regime: Regime, shape: Shape) -> Sample:
+    """Returns what a regime drew; raises SuiteError unless it is a float64 CPU sample of the shape."""
+    call = f"Regime({regime.name!r}) at batch={shape.batch}, classes={shape.classes}"
+    if not isinstance(drawn, Sample):
+        raise SuiteError(f"{call}: returned {type(drawn).__name__}; a regime returns Sample(...).")
+    for name, tensor in drawn.in_rows().items():
+        if tensor.device.type != "cpu":
+            raise SuiteError(f"{call}: tensor {name!r} is on {tensor.device}; draw on the CPU.")
+        if tensor.is_floating_point() and tensor.dtype != torch.float64:
+            raise SuiteError(
+                f"{call}: tensor {name!r} is {tensor.dtype}; draw in torch.float64, the harness rounds."
+            )
+        if tensor.dim() == 0 or tensor.shape[0] != shape.batch:
+            raise SuiteError(
+                f"{call}: tensor {name!r} has shape {tuple(tensor.shape)}; the first axis must be the "
+                f"{shape.batch} rows asked for."
+            )
+        if tensor.dim() == 2 and tensor.shape[1] != shape.classes:
+            raise SuiteError(
+                f"{call}: tensor {name!r} has shape {tuple(tensor.shape)}; the second axis must be the "
+                f"{shape.classes} classes asked for."
+            )
+    return drawn

@@ -1,0 +1,184 @@
+"""Compares what came back with the truth, entry by entry: classes first, then the strict rule.
+
+A `Yardstick` is made once per truth and used for every implementation of a block; `judge` returns
+the defects (kind, severity, group, count, first place) and the error arrays that the metrics are
+taken from. The trap: a NaN never compares, so classes are decided with masks before any
+difference is formed, and a reduced gradient is brought back to its row's scale before the
+error floor is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.metrics import Format, error_bound, rounds_to_infinity, strict_bound, ulp
+from harness.oracle.reduction import Array
+from harness.results import Severity
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """Truth with its bounds: what each entry may be off by, and beyond what it is an error.
+
+    `labels` gives each entry the index of its group in `groups`. `is_loss` switches the rules that
+    differ between losses and gradients; `poisoned` says that an input holds NaN.
+    """
+
+    truth: Array
+    strict: Array
+    error: Array
+    spacing: Array
+    sensitivity: Array
+    infinite: Mask
+    defined: Mask
+    labels: NDArray[np.int8]
+    groups: tuple[str, ...]
+    form: Format
+    is_loss: bool
+    poisoned: bool
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One kind of defect in one group: how many entries, and the flat index of the worst."""
+
+    kind: str
+    severity: Severity
+    group: str
+    count: int
+    place: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Defects of one result and its absolute errors (NaN where truth or result is not finite)."""
+
+    defects: tuple[Defect, ...]
+    errors: Array
+    finite: bool
+
+
+def yardstick(
+    truth: Array,
+    sensitivity: Array,
+    form: Format,
+    *,
+    classes: int,
+    rows: int,
+    rounding: float,
+    groups: tuple[str, ...],
+    labels: NDArray[np.int8] | None = None,
+    scale: Array | float = 1.0,
+    is_loss: bool,
+    poisoned: bool = False,
+) -> Yardstick:
+    """Returns the yardstick of a truth; `labels` default to the first group."""
+    return Yardstick(
+        truth=truth,
+        strict=strict_bound(truth, sensitivity, form, classes, rows, rounding),
+        error=error_bound(truth, form, classes, scale),
+        spacing=ulp(truth, form),
+        sensitivity=sensitivity,
+        infinite=rounds_to_infinity(truth, form),
+        defined=~np.isnan(truth),
+        labels=np.zeros(truth.shape, dtype=np.int8) if labels is None else labels,
+        groups=groups,
+        form=form,
+        is_loss=is_loss,
+        poisoned=poisoned,
+    )
+
+
+def judge(stick: Yardstick, got: Array) -> Judgement:
+    """Judges an array of results (float64, exact copies of what came back) of the truth's shape."""
+    got_finite = np.isfinite(got)
+    with np.errstate(invalid="ignore", over="ignore"):
+        errors = np.abs(got - stick.truth)
+        comparable = got_finite & stick.defined & ~stick.infinite
+        if comparable.all():
+            broken = errors > stick.strict
+            if not broken.any():
+                return Judgement((), errors, True)
+        else:
+            broken = comparable & (errors > stick.strict)
+            errors = np.where(comparable, errors, np.nan)
+    defects: list[Defect] = []
+    zero, magnitude = got == 0, np.abs(stick.truth)
+    severe = broken & (errors > stick.error)
+    normal = magnitude >= stick.form.smallest_normal
+    dead = broken & zero
+    if stick.is_loss:
+        negative = broken & (got < 0) & (stick.truth >= 0)
+        _collect(defects, stick, "negative", negative, errors, "error")
+        faint = dead & ~severe & normal
+        _collect(defects, stick, "dead_loss", faint, errors, "note")
+        rest = broken & ~negative & ~faint & ~(dead & ~normal)
+    else:
+        _split(defects, stick, "dead_gradient", dead & normal, severe, errors)
+        rest = broken & ~dead
+    _collect(defects, stick, "flushed", dead & ~normal, errors, "note")
+    _split(defects, stick, "inaccurate", rest, severe, errors)
+    if not comparable.all():
+        _classes(defects, stick, got)
+    return Judgement(tuple(defects), errors, bool(got_finite[stick.defined & ~stick.infinite].all()))
+
+
+def _classes(defects: list[Defect], stick: Yardstick, got: Array) -> None:
+    nan, infinite = np.isnan(got), np.isinf(got)
+    finite_truth = stick.defined & ~stick.infinite
+    weight = np.abs(np.nan_to_num(stick.truth, posinf=np.inf, neginf=np.inf))
+    lost = "nan_leak" if stick.poisoned else "spurious_nan"
+    _collect(defects, stick, lost, nan & stick.defined, weight, "error")
+    wrong_sign = infinite & stick.infinite & (np.sign(got) != np.sign(stick.truth))
+    _collect(defects, stick, "spurious_overflow", (infinite & finite_truth) | wrong_sign, weight, "error")
+    _collect(defects, stick, "saturated", np.isfinite(got) & stick.infinite, weight, "error")
+    # An undefined gradient (all rows ignored) may be 0 or NaN; an undefined loss must be NaN.
+    answered = ~nan & ~stick.defined if stick.is_loss else ~nan & ~stick.defined & (got != 0)
+    _collect(defects, stick, "nan_swallowed", answered, np.ones_like(weight), "error")
+
+
+def _split(
+    defects: list[Defect], stick: Yardstick, kind: str, mask: Mask, severe: Mask, errors: Array
+) -> None:
+    _collect(defects, stick, kind, mask & severe, errors, "error")
+    _collect(defects, stick, kind, mask & ~severe, errors, "warning")
+
+
+def _collect(
+    defects: list[Defect], stick: Yardstick, kind: str, mask: Mask, weight: Array, severity: Severity
+) -> None:
+    if not mask.any():
+        return
+    for index, group in enumerate(stick.groups):
+        inside = mask & (stick.labels == index)
+        count = int(inside.sum())
+        if count:
+            flat = np.where(inside, np.nan_to_num(weight), -1.0).reshape(-1)
+            defects.append(Defect(kind, severity, group, count, int(flat.argmax())))
+
+
+def group_labels(
+    gradient: Array, masks: Sequence[tuple[str, Mask]], ignored: Mask | None
+) -> tuple[tuple[str, ...], NDArray[np.int8]]:
+    """Returns group names and the group of every entry: ignored, declared masks, tail, off-target.
+
+    The tail are entries below 2^-12 of the largest magnitude of their row.
+    """
+    names = ("off_target" if masks else "all", "tail", *(name for name, _ in masks), "ignored")
+    magnitude = np.abs(np.nan_to_num(gradient))
+    if gradient.ndim > 1:
+        top = magnitude.max(axis=1, keepdims=True, initial=0.0)
+        labels = np.where(magnitude < top * 2.0**-12, 1, 0).astype(np.int8)
+    else:
+        labels = np.zeros(gradient.shape, dtype=np.int8)
+    for index, (_, mask) in enumerate(masks, start=2):
+        labels[mask] = index
+    if ignored is not None:
+        labels[ignored] = len(names) - 1
+    return names, labels

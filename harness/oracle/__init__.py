@@ -1,0 +1,1 @@
+"""The truth about a loss: value and gradient on the stored inputs, with what multiplies u."""

@@ -1,0 +1,1 @@
+"""One file per question; each probe takes an open block and the name of an implementation."""

@@ -1,0 +1,147 @@
+"""Is it right? The rounded inputs go to implementation and oracle; every number is compared.
+
+Loss and every gradient entry are judged by the strict rule, in groups; metrics A1-A5 are reported
+beside. The trap: statistics of a result with a NaN where the truth is finite are NaN, not the
+statistics of the rest, else the worst implementation shows the best numbers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from harness.block import Answer, OpenBlock
+from harness.calling import failure
+from harness.judge import Judgement, Yardstick
+from harness.metrics import Spread, spread
+from harness.oracle.reduction import Array
+from harness.outcome import severity
+from harness.results import Finding
+from harness.standard import Observation, Standard, observe
+
+NAME = "accuracy"
+
+
+def accuracy(block: OpenBlock, name: str) -> Answer:
+    """Asks one implementation for loss and gradients and judges both."""
+    stand = block.standard(name)
+    try:
+        bound = block.bound(name)
+    except Exception as error:
+        status, reason = failure(error)
+        if status is not None:
+            return Answer(status, reason)
+        return Answer(findings=(Finding("raises", severity("raises"), NAME, "prepare", reason),))
+    seen = observe(bound, stand, block.case.dtype, block.case.device, NAME)
+    return Answer(seen.status, seen.reason, seen.findings, numbers_of(seen, stand))
+
+
+def numbers_of(seen: Observation, stand: Standard) -> dict[str, float]:
+    """Returns metrics A1-A5 of an observation; a spurious NaN or infinity makes its maxima so."""
+    if seen.loss is None or seen.loss_judgement is None or seen.gradients is None:
+        return {}
+    numbers = _loss_numbers(seen.loss, seen.loss_judgement, stand)
+    assert seen.gradient_judgements is not None
+    for tensor, got in seen.gradients.items():
+        # The first differentiated input names the columns; further ones are judged all the same.
+        if tensor == stand.sample.gradients[0]:
+            numbers |= _gradient_numbers(got, seen.gradient_judgements[tensor], stand.gradients[tensor], stand)
+    return numbers
+
+
+def _loss_numbers(got: Array, judgement: Judgement, stand: Standard) -> dict[str, float]:
+    stick, form = stand.loss, stand.loss.form
+    if not _countable(stick).any():
+        return {}
+    unlike = _unlike(stick, got)
+    if unlike is not None:
+        return {"loss_ulps": unlike}
+    errors = _finite(judgement.errors)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        ulps = spread(_finite(judgement.errors / stick.spacing))
+        half = form.smallest_subnormal / 2
+        by_input = judgement.errors / (form.roundoff * stand.input_sensitivity + half)
+        by_shift = judgement.errors / (form.roundoff * stick.sensitivity + half)
+        floor = judgement.errors / (form.roundoff * np.maximum(1.0, np.abs(stick.truth)))
+    if errors.size == 0:
+        return {}
+    return {
+        "loss_ulps": ulps.largest,
+        "loss_ulps_median": ulps.median,
+        "loss_ulps_p99": ulps.p99,
+        "loss_eta_input": _largest(by_input),
+        "loss_eta_shift": _largest(by_shift),
+        "loss_floor": _largest(floor),
+    }
+
+
+def _gradient_numbers(got: Array, judgement: Judgement, stick: Yardstick, stand: Standard) -> dict[str, float]:
+    if not _countable(stick).any():
+        return {}
+    unlike = _unlike(stick, got)
+    if unlike is not None:
+        return {"gradient_ulps": unlike}
+    form, truth = stick.form, stick.truth
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        in_ulps = judgement.errors / stick.spacing
+        ulps: Spread = spread(_finite(in_ulps))
+        half = form.smallest_subnormal / 2
+        eta = judgement.errors / (form.roundoff * stick.sensitivity + half)
+        scale = stand.truth.row_scale.reshape(-1, *([1] * (truth.ndim - 1)))
+        floor = judgement.errors / (form.roundoff * np.maximum(scale, np.abs(truth)))
+        signed = (got - truth) / stick.spacing
+    normal = np.abs(truth) >= form.smallest_normal
+    numbers = {
+        "gradient_ulps": ulps.largest,
+        "gradient_ulps_median": ulps.median,
+        "gradient_ulps_p99": ulps.p99,
+        "gradient_eta": _largest(eta),
+        "gradient_floor": _largest(floor),
+        "gradient_dead_share": float(((got == 0) & normal).mean()),
+        "gradient_bias_ulps": float(np.mean(_finite(signed))) if np.isfinite(signed).any() else math.nan,
+    }
+    numbers |= _row_numbers(got, truth)
+    for index, group in enumerate(stick.groups):
+        short = group.rsplit("/", 1)[-1]
+        inside = in_ulps[stick.labels == index]
+        if inside.size and short in ("target", "off_target", "tail", "ignored"):
+            numbers[f"{short}_ulps"] = _largest(inside)
+    return {key: value for key, value in numbers.items() if not math.isnan(value)}
+
+
+def _row_numbers(got: Array, truth: Array) -> dict[str, float]:
+    """Returns the norm-wise error of the worst row and, where the truth sums to 0, the zero sum."""
+    if truth.ndim < 2 or truth.size == 0:
+        return {}
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        size = np.linalg.norm(truth, axis=1)
+        relative = np.linalg.norm(got - truth, axis=1) / size
+        mass = np.abs(truth).sum(axis=1)
+        balanced = np.abs(truth.sum(axis=1)) <= 1e-12 * mass
+        tilt = np.abs(got.sum(axis=1)) / np.abs(got).sum(axis=1)
+    numbers = {"gradient_relative_error": _largest(relative[size > 0])}
+    if balanced.all():
+        numbers["gradient_zero_sum"] = _largest(tilt[mass > 0])
+    return numbers
+
+
+def _countable(stick: Yardstick) -> Array:
+    return np.asarray(stick.defined & ~stick.infinite)
+
+
+def _unlike(stick: Yardstick, got: Array) -> float | None:
+    """Returns NaN or infinity when a result is so where the truth is finite; NaN is worse."""
+    answers = got[stick.defined & ~stick.infinite]
+    if np.isnan(answers).any():
+        return math.nan
+    return math.inf if np.isinf(answers).any() else None
+
+
+def _finite(values: Array) -> Array:
+    return np.asarray(values[np.isfinite(values)])
+
+
+def _largest(values: Array) -> float:
+    kept = _finite(values)
+    return float(kept.max()) if kept.size else math.nan

@@ -1,0 +1,119 @@
+"""What one input to a loss is: named tensors, which of them need gradients, and their layout.
+
+A sample is made in float64 on the CPU by a regime, rounded once to the dtype of the case and then
+handed to oracle and implementation alike, so that both see the *stored* numbers. The oracle and
+the metrics look at rows: `rows()` is the one place that knows how a layout unfolds into
+(rows, classes). The trap: a gradient comes back in the layout of its input, so it has to go
+through the same unfolding before it is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+from harness.errors import SuiteError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Layout = Literal["rows", "nchw"]
+
+
+class Shape(NamedTuple):
+    """Rows and classes of a case; for losses without classes, `classes` is the entries per row."""
+
+    batch: int
+    classes: int
+
+
+class Sample:
+    """Named input tensors of a loss, in calling order.
+
+    `gradients` names the tensors whose gradient is asked for (default: the first floating one);
+    `layout` is "rows" for (N, C) or "nchw" for (N, C, H, W) with targets (N, H, W).
+    Raises SuiteError when a name in `gradients` is not one of the tensors.
+    """
+
+    __slots__ = ("_tensors", "gradients", "layout")
+
+    def __init__(
+        self, *, gradients: tuple[str, ...] | None = None, layout: Layout = "rows", **tensors: Tensor
+    ) -> None:
+        if layout not in get_args(Layout):
+            raise SuiteError(unknown(f"Sample(layout={layout!r})", "layout", str(layout), get_args(Layout)))
+        if not tensors:
+            raise SuiteError("Sample(): names no tensor; write Sample(logits=..., target=...).")
+        floating = tuple(
+            name for name, tensor in tensors.items() if getattr(tensor, "is_floating_point", bool)()
+        )
+        wanted = floating[:1] if gradients is None else gradients
+        for name in wanted:
+            if name not in floating:
+                raise SuiteError(
+                    unknown(f"Sample(gradients={wanted!r})", "floating tensor", name, floating)
+                )
+        self._tensors: dict[str, Tensor] = dict(tensors)
+        self.gradients: tuple[str, ...] = wanted
+        self.layout: Layout = layout
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors in calling order."""
+        return tuple(self._tensors.values())
+
+    @property
+    def named(self) -> Mapping[str, Tensor]:
+        """The tensors by name, in calling order."""
+        return dict(self._tensors)
+
+    def replaced(
+        self,
+        *,
+        gradients: tuple[str, ...] | None = None,
+        layout: Layout | None = None,
+        **tensors: Tensor,
+    ) -> Sample:
+        """Returns a sample with some tensors, the gradient names or the layout exchanged."""
+        return Sample(
+            gradients=self.gradients if gradients is None else gradients,
+            layout=layout or self.layout,
+            **{**self._tensors, **tensors},
+        )
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Sample:
+        """Returns a sample with `change` applied to each tensor."""
+        return Sample(
+            gradients=self.gradients,
+            layout=self.layout,
+            **{name: change(tensor) for name, tensor in self._tensors.items()},
+        )
+
+    def in_rows(self) -> dict[str, Tensor]:
+        """Returns every tensor unfolded into rows, by name."""
+        return {name: rows(tensor, self.layout) for name, tensor in self._tensors.items()}
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of all input tensors, counted dense."""
+        return sum(t.numel() * t.element_size() for t in self.tensors)
+
+    @property
+    def gradient_bytes(self) -> int:
+        """Bytes of all gradients that the loss has to write."""
+        return sum(self[name].numel() * self[name].element_size() for name in self.gradients)
+
+
+def rows(tensor: Tensor, layout: Layout) -> Tensor:
+    """Unfolds a tensor into (rows, classes) or (rows,); the class axis of "nchw" is axis 1."""
+    if layout == "rows":
+        return tensor
+    if tensor.dim() == 4:
+        return tensor.permute(0, 2, 3, 1).reshape(-1, tensor.shape[1])
+    return tensor.reshape(-1)

@@ -1,0 +1,186 @@
+"""A loss family under one name: the constant `SUITE` that a plug-in file declares.
+
+Frozen values and plain functions, nothing that runs at import; misspelt names fail here, with the
+call quoted, so that a broken suite never reaches a worker. The trap: this module must not import
+torch, because `lossgauge --help` and every pytest start would pay for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.declaration import Options, by_name, checked_name, require, unique
+from harness.errors import SuiteError, unknown
+from harness.implementation import Implementation
+from harness.regime import Ladder, Regime, Variant
+from harness.sample import Sample, Shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Oracle(Protocol):
+    """Something that knows the truth; see `harness.oracle`."""
+
+    @property
+    def label(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Example:
+    """A worked number from a text: passes when the result rounds to the printed digits.
+
+    `inputs` are nested lists by tensor name; `options` go on top of the variant's. `tolerance`
+    replaces the digits rule where the text printed its inputs rounded. `note` is shown with it.
+    """
+
+    variant: str
+    inputs: Mapping[str, Any]
+    value: float
+    digits: int = 4
+    source: str = ""
+    dtype: str = "float64"
+    options: Options = field(default_factory=dict)
+    tolerance: float | None = None
+    note: str = ""
+
+    def holds(self, got: float) -> bool:
+        """Tells whether a result agrees with the printed value; False for NaN."""
+        allowed = 0.5 * 10.0**-self.digits if self.tolerance is None else self.tolerance
+        return abs(got - self.value) <= allowed * (1 + 1e-9)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Two ways to say the same number, held by every implementation within its error bound.
+
+    `left(evaluate, sample)` and `right(evaluate, sample)` return per-row tensors, where `evaluate`
+    is the implementation; a side that needs an option which the implementation lacks makes the
+    identity `unsupported` there.
+    """
+
+    name: str
+    left: Callable[[Callable[..., Tensor], Sample], Tensor]
+    right: Callable[[Callable[..., Tensor], Sample], Tensor]
+    variant: str
+    regime: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes at which a suite is asked: the usual one, a covering set, and real timed ones."""
+
+    usual: Shape = Shape(64, 10)
+    covering: tuple[Shape, ...] = (Shape(1, 3), Shape(7, 10), Shape(64, 1), Shape(64, 1001))
+    timed: tuple[Shape, ...] = (Shape(256, 10), Shape(256, 1000), Shape(64, 32000))
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A loss family: oracle, variants, regimes and implementations under one name.
+
+    `options` maps every option that the definition depends on to its neutral value; an
+    implementation that lacks an option whose value is not neutral is `unsupported` there.
+    `groups(inputs, options)` returns boolean (rows, classes) masks by name for the gradient
+    entries to be judged apart; `ignored(inputs, options)` the rows that do not count.
+    Raises SuiteError for empty parts, duplicate names, wrong types and unknown options.
+    """
+
+    name: str
+    oracle: Oracle | Callable[..., Any]
+    implementations: tuple[Implementation, ...]
+    regimes: tuple[Regime, ...]
+    variants: tuple[Variant, ...] = (Variant("mean"),)
+    options: Options = field(default_factory=dict)
+    groups: Callable[[Mapping[str, Tensor], Options], Mapping[str, Tensor]] | None = None
+    ignored: Callable[[Mapping[str, Tensor], Options], Tensor] | None = None
+    ladders: tuple[Ladder, ...] = ()
+    examples: tuple[Example, ...] = ()
+    identities: tuple[Identity, ...] = ()
+    shapes: Shapes = Shapes()
+    formula: str = ""
+
+    def __post_init__(self) -> None:
+        call = f"Suite({self.name!r})"
+        checked_name(call, self.name)
+        for part, kind in (
+            ("implementations", Implementation),
+            ("regimes", Regime),
+            ("variants", Variant),
+            ("ladders", Ladder),
+            ("examples", Example),
+            ("identities", Identity),
+        ):
+            items = getattr(self, part)
+            if isinstance(items, kind):
+                raise SuiteError(f"{call}: {part} is one {kind.__name__}, not a tuple; add a comma.")
+            if not isinstance(items, tuple | list):
+                raise SuiteError(
+                    f"{call}: {part}={items!r} must be a tuple of {kind.__name__}, got "
+                    f"{type(items).__name__}."
+                )
+            object.__setattr__(self, part, tuple(items))
+            for item in items:
+                require(call, part, item, kind)
+            if part in ("implementations", "regimes", "variants"):
+                if not items:
+                    raise SuiteError(f"{call}: {part} is empty; declare at least one {kind.__name__}.")
+                unique(call, part, [item.name for item in items])
+        if not callable(self.oracle) and not hasattr(self.oracle, "label"):
+            raise SuiteError(
+                f"{call}: oracle={self.oracle!r} must be a ClosedForm or a function that computes the "
+                "per-row loss with torch operations."
+            )
+        baselines = [item.name for item in self.implementations if item.baseline]
+        if len(baselines) > 1:
+            raise SuiteError(f"{call}: baseline=True stands on {', '.join(baselines)}; allowed is one.")
+        object.__setattr__(self, "options", MappingProxyType({"reduction": "mean", **self.options}))
+        for variant in self.variants:
+            self._check_options(f"{call}: {variant!r}", variant.options)
+        for item in self.implementations:
+            self._check_options(f"{call}: the Contract of {item.name!r}", item.contract.definition)
+        for example in self.examples:
+            if example.variant not in {v.name for v in self.variants}:
+                raise SuiteError(
+                    unknown(
+                        f"{call}: Example(variant={example.variant!r})",
+                        "variant",
+                        example.variant,
+                        [v.name for v in self.variants],
+                    )
+                )
+
+    def _check_options(self, call: str, options: Options) -> None:
+        # A suite that declares no options of its own takes whatever its variants name.
+        if set(self.options) == {"reduction"}:
+            return
+        for option in options:
+            if option not in self.options:
+                raise SuiteError(unknown(call, "option", option, self.options))
+
+    def extended(self, *implementations: Implementation) -> Suite:
+        """Returns this family with further implementations; the oracle object stays the same."""
+        for item in implementations:
+            require(f"{self.name}.SUITE.extended(...)", "implementations", item, Implementation)
+        return replace(self, implementations=(*self.implementations, *implementations))
+
+    def implementation(self, name: str) -> Implementation:
+        """Returns the implementation of that name; raises SuiteError with a suggestion."""
+        return by_name(f"suite {self.name!r}", "implementation", self.implementations, name)
+
+    def variant(self, name: str) -> Variant:
+        """Returns the variant of that name; raises SuiteError with a suggestion."""
+        return by_name(f"suite {self.name!r}", "variant", self.variants, name)
+
+    def regime(self, name: str) -> Regime:
+        """Returns the regime of that name; raises SuiteError with a suggestion."""
+        return by_name(f"suite {self.name!r}", "regime", self.regimes, name)
+
+    @property
+    def baseline(self) -> Implementation:
+        """The implementation that ratios are taken against; the first one when none is marked."""
+        return next((i for i in self.implementations if i.baseline), self.implementations[0])

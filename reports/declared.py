@@ -1,0 +1,170 @@
+"""The manifest read defensively: what was declared and planned, with every key possibly absent.
+
+A report must be possible for a run that was killed in its first second and for one written by an
+older version, so a missing key is an empty value and never a KeyError. The trap: text in here
+(reasons, upstream links, about lines) comes from plug-ins and is never markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from harness.trial import Trial, parse_trial
+
+_COMMIT = ("git", "commit", "git_commit", "revision", "git_revision")
+_DEVICE = ("gpu", "gpu_name", "device_name", "cpu", "cpu_model", "cpu_name", "processor", "machine")
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What a suite declares of one implementation; `place` is its number within the suite, from 1."""
+
+    name: str
+    place: int
+    about: str = ""
+    baseline: bool = False
+    control: bool = False
+    known_bad: str = ""
+    compiled: bool = False
+    known: tuple[Mapping[str, Any], ...] = ()
+    climbed: bool = True  # False when its suite declares that there is no ladder to climb
+
+    @property
+    def recommendable(self) -> bool:
+        """Whether it may be recommended at all: neither a clean control nor known to be bad."""
+        return not self.control and not self.known_bad
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the manifest says of one suite."""
+
+    name: str
+    formula: str
+    oracle: str
+    variants: Mapping[str, str]
+    regimes: Mapping[str, str]
+    ladders: Mapping[str, str]
+    makers: Mapping[str, Maker]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Typed access to a manifest."""
+
+    manifest: Mapping[str, Any]
+
+    @cached_property
+    def families(self) -> dict[str, Family]:
+        """The declared suites by name."""
+        return {name: _family(name, _mapping(form)) for name, form in self.mapping("suites").items()}
+
+    def maker(self, suite: str, name: str) -> Maker:
+        """Returns what is declared of an implementation; a bare Maker for an undeclared one."""
+        family = self.families.get(suite)
+        found = family.makers.get(name) if family else None
+        return found or Maker(name, 0)
+
+    def mapping(self, key: str) -> Mapping[str, Any]:
+        """Returns a mapping of the manifest, empty when absent."""
+        return _mapping(self.manifest.get(key))
+
+    def sentences(self, key: str) -> list[str]:
+        """Returns a list of sentences of the manifest, empty when absent."""
+        return [str(item) for item in _sequence(self.manifest.get(key))]
+
+    def text(self, key: str) -> str:
+        """Returns a scalar of the manifest as text, "" when absent or null."""
+        value = self.manifest.get(key)
+        return "" if value is None else str(value)
+
+    def number(self, key: str) -> float | None:
+        """Returns a number of the manifest, None when absent."""
+        value = self.manifest.get(key)
+        return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def skipped_axes(self) -> list[tuple[str, str, str]]:
+        """Axis, value and reason of everything that was asked for and left out."""
+        return [
+            tuple(str(_mapping(item).get(key, "")) for key in ("axis", "value", "reason"))  # type: ignore[misc]
+            for item in _sequence(self.manifest.get("skipped_axes"))
+        ]
+
+    @property
+    def environment(self) -> dict[str, Mapping[str, Any]]:
+        """The parts of the environment (identity, context), each a flat mapping."""
+        return {part: _mapping(form) for part, form in self.mapping("environment").items()}
+
+    def fact(self, *names: str) -> str:
+        """Returns the first environment fact of these names that is set, "" when none is."""
+        for name in names:
+            for part in self.environment.values():
+                if part.get(name) not in (None, ""):
+                    return str(part[name])
+        return ""
+
+    @property
+    def commit(self) -> str:
+        """The commit that was measured, "" when unknown."""
+        return self.fact(*_COMMIT)
+
+    @property
+    def device(self) -> str:
+        """The name of the machine's device, "" when unknown."""
+        return self.fact(*_DEVICE)
+
+    def planned(self) -> Iterator[tuple[Trial, tuple[str, ...]]]:
+        """Yields every planned trial with its probes; raises UsageError for a garbled case id."""
+        for block in _sequence(self.mapping("plan").get("blocks")):
+            case = None
+            for implementation, probes in _mapping(_mapping(block).get("probes")).items():
+                if case is None:
+                    case = parse_trial(f"{block['case']}/{implementation}").case
+                yield Trial(case, implementation), tuple(str(probe) for probe in probes)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sequence(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _words(value: object) -> dict[str, str]:
+    return {str(key): str(text) for key, text in _mapping(value).items()}
+
+
+def _family(name: str, form: Mapping[str, Any]) -> Family:
+    climbed = bool(form.get("ladders", True))
+    makers = {
+        item: _maker(item, place, climbed, _mapping(facts))
+        for place, (item, facts) in enumerate(_mapping(form.get("implementations")).items(), start=1)
+    }
+    return Family(
+        name,
+        str(form.get("formula") or ""),
+        str(form.get("oracle") or ""),
+        _words(form.get("variants")),
+        _words(form.get("regimes")),
+        _words(form.get("ladders")),
+        makers,
+    )
+
+
+def _maker(name: str, place: int, climbed: bool, form: Mapping[str, Any]) -> Maker:
+    return Maker(
+        name,
+        place,
+        str(form.get("about") or ""),
+        bool(form.get("baseline")),
+        bool(form.get("control")),
+        str(form.get("known_bad") or ""),
+        bool(form.get("compiled")),
+        tuple(_mapping(item) for item in _sequence(form.get("known"))),
+        climbed,
+    )

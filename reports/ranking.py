@@ -1,0 +1,193 @@
+"""Who may be recommended: the standing of each implementation at each suite x dtype x device.
+
+rankable: accuracy and overflow were run and no finding has severity error, over all regimes,
+variants and shapes; excluded: an error was found, known or not; unproven: one of the two probes has
+no answer. The trap: a Known entry makes a finding expected, not harmless, so it excludes as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from harness import units
+from harness.outcome import KINDS
+from harness.results import INCOMPLETE, SEVERITIES
+from reports.declared import Maker
+from reports.records import Record
+
+Rank = Literal["rankable", "excluded", "unproven"]
+NEEDED = ("accuracy", "overflow")
+# Compiler findings cost time, which is ranked anyway; they do not make an answer less right.
+_NOT_NUMERICAL = frozenset({"graph_break", "recompiles"})
+NONFINITE = frozenset({"spurious_nan", "spurious_overflow", "nan_leak"})
+
+
+class Group(NamedTuple):
+    """Where a standing holds."""
+
+    suite: str
+    device: str
+    dtype: str
+    implementation: str
+
+
+class Defect(NamedTuple):
+    """One kind of finding in a group: in how many cases, and whether all of them are known."""
+
+    kind: str
+    severity: str
+    cases: int
+    known: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The standing of one implementation; `worst_*` is NaN before infinite before finite, None absent."""
+
+    group: Group
+    maker: Maker
+    rank: Rank
+    cause: str
+    defects: tuple[Defect, ...]
+    cases: int
+    regimes: int
+    worst_loss: float | None
+    worst_gradient: float | None
+
+    @property
+    def warnings(self) -> tuple[Defect, ...]:
+        """The numerical warnings; those of the compiler are not among them."""
+        return tuple(d for d in self.defects if d.severity == "warning" and d.kind not in _NOT_NUMERICAL)
+
+    @property
+    def errors(self) -> tuple[Defect, ...]:
+        """The errors, worst and most frequent first."""
+        return tuple(defect for defect in self.defects if defect.severity == "error")
+
+    @property
+    def nonfinite(self) -> bool:
+        """Whether NaN or an infinity came back anywhere where the exact value is finite."""
+        return any(defect.kind in NONFINITE for defect in self.defects) or any(
+            value is not None and not math.isfinite(value) for value in (self.worst_loss, self.worst_gradient)
+        )
+
+    @property
+    def worst_error(self) -> float | None:
+        """The larger of the worst loss and gradient errors in ulp."""
+        return worst_number((self.worst_loss, self.worst_gradient))
+
+    @property
+    def candidate(self) -> bool:
+        """Whether it may be recommended here."""
+        return self.rank == "rankable" and self.maker.recommendable
+
+
+def group_of(row: Record) -> Group:
+    """Returns the group that a record counts in."""
+    case = row.trial.case
+    return Group(case.suite, case.device, case.dtype, row.trial.implementation)
+
+
+def worst_number(values: Iterable[float | None]) -> float | None:
+    """Returns the worst of measured numbers: NaN, then the largest; None when none was measured."""
+    present = [value for value in values if value is not None]
+    return max(present, key=lambda value: (math.isnan(value), value)) if present else None
+
+
+def standings(rows: Sequence[Record]) -> dict[Group, Standing]:
+    """Returns the standing of every group, in the order of first appearance."""
+    members: dict[Group, list[Record]] = {}
+    for row in rows:
+        members.setdefault(group_of(row), []).append(row)
+    return {group: _standing(group, found) for group, found in members.items()}
+
+
+def defect_words(defects: Iterable[Defect], cases: int, most: int = 3) -> str:
+    """Returns defects in words, e.g. "NaN in 7 of 12 cases, inf in 2"; at most `most` of them."""
+    listed = list(defects)
+    words = []
+    for place, defect in enumerate(listed[:most]):
+        total = f" of {units.counted(cases, 'case')}" if place == 0 else ""
+        known = " (known)" if defect.known else ""
+        words.append(f"{cell_word(defect.kind)} in {units.count(defect.cases)}{total}{known}")
+    if len(listed) > most:
+        words.append(f"{units.counted(len(listed) - most, 'more kind')}")
+    return ", ".join(words)
+
+
+def cell_word(kind: str) -> str:
+    """Returns the short word of a kind of finding; a kind of another version speaks for itself."""
+    return KINDS[kind].cell if kind in KINDS else kind.replace("_", " ")
+
+
+def _standing(group: Group, rows: Sequence[Record]) -> Standing:
+    counted: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        seen: dict[tuple[str, str], bool] = {}
+        for finding in row.findings:
+            key: tuple[str, str] = (finding.kind, finding.severity)
+            seen[key] = seen.get(key, False) or not finding.known
+        for key, is_open in seen.items():
+            total = counted.setdefault(key, [0, 0])
+            total[0] += 1
+            total[1] += is_open
+    defects = sorted(
+        (Defect(kind, severity, total, not opened) for (kind, severity), (total, opened) in counted.items()),
+        key=lambda d: (-SEVERITIES.index(d.severity), d.kind not in NONFINITE, -d.cases, d.kind),
+    )
+    judged = [row for row in rows if row.status not in ("unsupported", "skipped")]
+    rank, cause = _rank(rows, judged, defects)
+    return Standing(
+        group,
+        rows[0].maker,
+        rank,
+        cause,
+        tuple(defects),
+        len(judged),
+        len({row.trial.case.regime for row in rows if row.ran("accuracy")}),
+        worst_number(row.numbers.get("loss_ulps") for row in rows),
+        worst_number(row.numbers.get("gradient_ulps") for row in rows),
+    )
+
+
+def _rank(rows: Sequence[Record], judged: Sequence[Record], defects: list[Defect]) -> tuple[Rank, str]:
+    errors = [defect for defect in defects if defect.severity == "error"]
+    if errors:
+        return "excluded", defect_words(errors, len(judged))
+    if not judged:
+        return "unproven", next((row.reason for row in rows if row.reason), "unsupported")
+    for probe in NEEDED:
+        if probe == "overflow" and not rows[0].maker.climbed:
+            continue
+        if gap := _gap(probe, judged):
+            return "unproven", gap
+    warnings = [defect for defect in defects if defect.severity == "warning"]
+    return "rankable", f"warnings: {defect_words(warnings, len(judged))}" if warnings else ""
+
+
+def _gap(probe: str, rows: Sequence[Record]) -> str:
+    """Says why a probe does not count as run in a group, "" when it does."""
+    answers = [row.answers[probe] for row in rows if probe in row.answers]
+    missing = sum(probe in row.unanswered for row in rows)
+    failed = [status for status in answers if status in INCOMPLETE]
+    if failed:
+        word = failed[0].replace("_", " ")
+        return f"{probe} {word} in {units.count(len(failed))} of {units.counted(len(rows), 'case')}"
+    if missing:
+        return f"{probe} has no answer in {units.count(missing)} of {units.counted(len(rows), 'case')}"
+    if not answers:
+        return f"{probe} was not run"
+    if "ok" not in answers:
+        return f"{probe} was {answers[0].replace('_', ' ')}"
+    return ""
+
+
+def by_place(ranks: Mapping[Group, Standing]) -> dict[tuple[str, str, str], list[Standing]]:
+    """Returns the standings of each suite, device and dtype, in the order of first appearance."""
+    places: dict[tuple[str, str, str], list[Standing]] = {}
+    for group, standing in ranks.items():
+        places.setdefault((group.suite, group.device, group.dtype), []).append(standing)
+    return places

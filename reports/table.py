@@ -1,0 +1,44 @@
+"""A table before it is markup: the same value becomes HTML, markdown and nothing else.
+
+Cells carry text and the severity they stand for; the writers choose glyph and colour. The trap: the
+text comes from plug-ins, so it is escaped where it is written, never here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+# What a cell stands for, and the glyph that says so without colour.
+GLYPHS = {"e": "✗", "f": "✗", "k": "◇", "w": "!", "ok": "✓", "p": "…", "n": "", "": "", "best": "★"}
+
+
+class Cell(NamedTuple):
+    """Text, what it stands for (a key of GLYPHS), a smaller second line, and a tooltip."""
+
+    text: str
+    css: str = ""
+    small: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Caption, column heads and rows; `right` names the columns of numbers, `note` stands below."""
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: Sequence[Sequence[Cell]]
+    right: frozenset[int] = frozenset()
+    note: str = ""
+
+
+def cells(*values: str | Cell) -> tuple[Cell, ...]:
+    """Returns a row; bare text becomes a cell that stands for nothing."""
+    return tuple(value if isinstance(value, Cell) else Cell(value) for value in values)
+
+
+def rights(*columns: int) -> frozenset[int]:
+    """Returns the set of right-aligned columns."""
+    return frozenset(columns)

@@ -1,0 +1,1 @@
+"""The built-in loss families, one file each; discovery reads `SUITE` from every module here."""

@@ -1,0 +1,1 @@
+"""Worked numbers from texts and the identities that tie the definitions together."""

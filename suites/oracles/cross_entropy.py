@@ -1,0 +1,232 @@
+"""The truth about cross-entropy: L = sum_c q_c (logsumexp(x) - x_c) for every option torch has.
+
+Class coefficients q carry the options: index targets q_c = (1 - eps) w_t [c = t] + (eps / C) w_c,
+probability targets q_c = w_c ((1 - eps) T_c + eps / C), smoothing over the others eps / (C - 1) for
+c != t, ignored rows q = 0. The gradient p_c sum_{k!=c} q_k - q_c sum_{k!=c} p_k never subtracts p_t
+from 1 (numerics: F). The trap: Q p - q cancels at the target entry, which is how dead gradients
+pass unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.oracle.closed_form import ClosedForm
+from harness.oracle.softmax import DEEPEST, SoftmaxRows, softmax_rows
+
+Inputs = Mapping[str, Tensor]
+Options = Mapping[str, Any]
+
+
+def kept_rows(inputs: Inputs, options: Options) -> Tensor:
+    """Returns which rows count (R,); every row does under probability targets."""
+    target = inputs["target"]
+    if target.is_floating_point():
+        return torch.ones(target.shape[0], dtype=torch.bool)
+    return target != options["ignore_index"]
+
+
+def ignored_rows(inputs: Inputs, options: Options) -> Tensor:
+    """Returns which rows are ignored (R,)."""
+    return ~kept_rows(inputs, options)
+
+
+def gradient_groups(inputs: Inputs, options: Options) -> dict[str, Tensor]:
+    """Returns the target entries (R, C): the label, or every class with probability above 1/2."""
+    target = inputs["target"]
+    if target.is_floating_point():
+        return {"target": target > 0.5}
+    safe = torch.where(kept_rows(inputs, options), target, 0)
+    mask = torch.zeros(inputs["logits"].shape, dtype=torch.bool)
+    return {"target": mask.scatter_(1, safe.unsqueeze(1), True)}
+
+
+def denominator(inputs: Inputs, options: Options) -> Tensor:
+    """Returns what each row adds to the mean's denominator: its class weight, or one, or nothing."""
+    kept = kept_rows(inputs, options)
+    if options["mean_denominator"] == "rows":
+        return torch.ones(kept.shape[0], dtype=torch.float64)
+    weight, target = options["weight"], inputs["target"]
+    if weight is None or target.is_floating_point() or options["mean_denominator"] == "kept":
+        return kept.double()
+    return torch.where(kept, weight[torch.where(kept, target, 0)], 0.0)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Shared terms of a chunk: softmax rows, which rows count, and the class coefficients.
+
+    Without smoothing an index target needs one column and one weight per row (`column`,
+    `coefficient`); otherwise `dense` holds q (R, C).
+    """
+
+    softmax: SoftmaxRows
+    kept: Tensor
+    column: Tensor
+    coefficient: Tensor
+    dense: Tensor | None
+    target_slope: Tensor | None
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """Gradient with respect to the logits (R, C)."""
+        rows = self.softmax
+        if self.dense is None:
+            entries = rows.probabilities * self.coefficient
+            at_target = -self.coefficient * rows.complement_at(self.column)
+            entries.scatter_(1, self.column, at_target)
+        else:
+            q = self.dense
+            top, place = q.max(1, keepdim=True)
+            below = q.scatter(1, place, 0.0).sum(1, keepdim=True)
+            # The largest coefficient takes the sum of the others; the rest may subtract safely.
+            remaining = (top + below - q).scatter_(1, place, below)
+            entries = rows.probabilities * remaining - q * rows.complements()
+        if not bool(self.kept.all()):
+            entries[~self.kept] = 0.0
+        return entries
+
+    @cached_property
+    def spread(self) -> tuple[Tensor, Tensor]:
+        """Mean (from the maximum) and variance of the row under its own softmax, (R, 1) each."""
+        return self.softmax.spread()
+
+
+def terms(inputs: Inputs, options: Options) -> Terms:
+    """Returns the shared terms of a chunk of float64 rows."""
+    logits, target = inputs["logits"], inputs["target"]
+    classes = logits.shape[1]
+    weight, smoothing = options["weight"], float(options["label_smoothing"])
+    kept = kept_rows(inputs, options)
+    by_index = not target.is_floating_point()
+    column = (torch.where(kept, target, 0) if by_index else torch.zeros(len(kept), dtype=torch.long)).unsqueeze(1)
+    ones = torch.ones(classes, dtype=torch.float64) if weight is None else weight
+    dense = target_slope = None
+    if by_index and smoothing == 0:
+        coefficient = torch.where(kept, ones[column.squeeze(1)], 0.0).unsqueeze(1)
+    else:
+        coefficient = torch.ones(len(kept), 1, dtype=torch.float64)
+        one_hot = torch.zeros_like(logits).scatter_(1, column, 1.0) if by_index else target
+        if options["smoothing_over"] == "others":
+            share = smoothing / max(classes - 1, 1)
+            dense = (1 - smoothing) * one_hot + share * (1 - one_hot)
+        else:
+            dense = (1 - smoothing) * one_hot + smoothing / classes
+        dense = dense * ones
+        dense[~kept] = 0.0
+        if not by_index:
+            target_slope = (1 - smoothing) * ones.expand_as(logits)
+    return Terms(
+        softmax=softmax_rows(logits),
+        kept=kept,
+        column=column,
+        coefficient=coefficient,
+        dense=dense,
+        target_slope=target_slope,
+    )
+
+
+def row_losses(t: Terms) -> Tensor:
+    """Returns L (R,); rows that do not count are exactly 0, terms with coefficient 0 are dropped."""
+    if t.dense is None:
+        losses = (t.coefficient * t.softmax.loss_at(t.column)).squeeze(1)
+        return torch.where(t.coefficient.squeeze(1) == 0, 0.0, losses)
+    losses = torch.where(t.dense == 0, 0.0, t.dense * t.softmax.class_losses()).sum(1)
+    return torch.where(t.kept, losses, 0.0)
+
+
+def gradients(t: Terms) -> dict[str, Tensor]:
+    """Returns dL/dlogits and, for probability targets, dL/dT_c = (1 - eps) w_c l_c."""
+    found = {"logits": t.gradient}
+    if t.target_slope is not None:
+        found["target"] = torch.where(t.target_slope == 0, 0.0, t.target_slope * t.softmax.class_losses())
+    return found
+
+
+def sensitivity(t: Terms) -> Tensor:
+    """Returns N of the loss: L + sum_c q_c F(x_c), and L once more where T itself is rounded."""
+    mean, variance = t.spread
+    rows = t.softmax
+    if t.dense is None:
+        depth = rows.shifted.gather(1, t.column)
+        reach = rows.loss_at(t.column) + rows.distances(mean, variance, depth)
+        return torch.where(t.coefficient == 0, 0.0, t.coefficient * reach).squeeze(1)
+    reach = 2 * rows.class_losses() + rows.distances(mean, variance, rows.shifted)
+    total = torch.where(t.dense == 0, 0.0, t.dense * reach).sum(1)
+    return torch.where(t.kept, total, 0.0)
+
+
+def gradient_sensitivity(t: Terms) -> dict[str, Tensor]:
+    """Returns N_i = |g_i| + Q p_i F(x_i), plus q_i where the coefficient itself is rounded."""
+    mean, variance = t.spread
+    rows = t.softmax
+    reach = rows.distances(mean, variance, rows.shifted.clamp(min=DEEPEST)).mul_(rows.probabilities)
+    total = t.coefficient if t.dense is None else t.dense.sum(1, keepdim=True)
+    reach.mul_(total).add_(t.gradient.abs())
+    if t.dense is not None:
+        reach.add_(t.dense)
+    if not bool(t.kept.all()):
+        reach[~t.kept] = 0.0
+    found = {"logits": reach}
+    if t.target_slope is not None:
+        far = rows.class_losses() + rows.distances(mean, variance, rows.shifted)
+        found["target"] = torch.where(t.target_slope == 0, 0.0, t.target_slope * far)
+    return found
+
+
+def exact(row: Mapping[str, Any], options: Options) -> tuple[Any, Mapping[str, list[Any]]]:
+    """Returns loss and logit gradient of one stored row as Arb balls, by the plain definition.
+
+    `row` holds "logits" (floats) and "target" (an int or a list of floats). Plain formulas are
+    right here: at the working precision of the caller (256 bit and more) cancellation is harmless
+    and the ball says so if it is not. Masked classes (-inf) are left out, their terms are 0.
+    """
+    from flint import arb
+
+    logits, target = row["logits"], row["target"]
+    classes = len(logits)
+    weight = options["weight"]
+    weights = [arb(1)] * classes if weight is None else [arb(float(w)) for w in weight]
+    smoothing = arb(float(options["label_smoothing"]))
+    if isinstance(target, int) and target == options["ignore_index"]:
+        return arb(0), {"logits": [arb(0)] * classes}
+    one_hot = [arb(int(c == target)) for c in range(classes)] if isinstance(target, int) else [arb(float(v)) for v in target]
+    if options["smoothing_over"] == "others":
+        share = smoothing / max(classes - 1, 1)
+        q = [(1 - smoothing) * one_hot[c] + share * (1 - one_hot[c]) for c in range(classes)]
+    else:
+        q = [(1 - smoothing) * one_hot[c] + smoothing / classes for c in range(classes)]
+    if isinstance(target, int) and options["label_smoothing"] == 0:
+        q = [one_hot[c] for c in range(classes)]
+    q = [q[c] * weights[c] for c in range(classes)]
+    open_classes = [c for c in range(classes) if logits[c] != float("-inf")]
+    top = max(logits[c] for c in open_classes)
+    powers = {c: (arb(logits[c]) - arb(top)).exp() for c in open_classes}
+    total = sum(powers.values(), arb(0))
+    normaliser = total.log() + arb(top)
+    loss, mass = arb(0), sum(q, arb(0))
+    for c in range(classes):
+        if q[c] == 0:
+            continue
+        if c not in powers:
+            return arb("+inf"), {"logits": [mass * powers.get(k, arb(0)) / total - q[k] for k in range(classes)]}
+        loss += q[c] * (normaliser - arb(logits[c]))
+    return loss, {"logits": [mass * powers.get(c, arb(0)) / total - q[c] for c in range(classes)]}
+
+
+ORACLE = ClosedForm(
+    terms=terms,
+    rows=row_losses,
+    gradient=gradients,
+    sensitivity=sensitivity,
+    gradient_sensitivity=gradient_sensitivity,
+    denominator=denominator,
+    exact=exact,
+    roundoffs=8.0,
+)

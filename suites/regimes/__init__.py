@@ -1,0 +1,1 @@
+"""Input distributions that several families share."""

@@ -1,0 +1,148 @@
+"""Input distributions for losses over classes: logits (N, C) and index targets (N,).
+
+Each function draws in float64 from the generator alone. The ranges that matter are stated in terms
+of the dtype (`finfo`), because a gap of 17 is extreme in float32 and unreachable in bfloat16. The
+trap: logits are rounded to the dtype afterwards, so rows with a large offset turn into ties; that is
+a case of its own and wanted.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor, finfo
+
+from harness import Sample, Shape
+
+IGNORE = -100
+
+
+def _normal(shape: Shape, generator: Generator) -> Tensor:
+    return torch.randn(shape.batch, shape.classes, generator=generator, dtype=torch.float64)
+
+
+def _labels(shape: Shape, generator: Generator) -> Tensor:
+    return torch.randint(0, shape.classes, (shape.batch,), generator=generator)
+
+
+def _uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
+    return low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)
+
+
+def _log_uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
+    return _uniform(count, math.log(low), math.log(high), generator).exp()
+
+
+def _bits(finfo: finfo) -> float:
+    """Returns the precision p of a dtype, 24 for float32."""
+    return 1 - math.log2(finfo.eps)
+
+
+def unit_normal(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Standard normal logits, uniform labels: a model at initialisation."""
+    return Sample(logits=_normal(shape, generator), target=_labels(shape, generator))
+
+
+def wide(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Normal logits of standard deviation 10, uniform labels."""
+    return Sample(logits=10 * _normal(shape, generator), target=_labels(shape, generator))
+
+
+def _peaked(shape: Shape, finfo: finfo, generator: Generator) -> tuple[Tensor, Tensor]:
+    logits, peak = _normal(shape, generator), _labels(shape, generator)
+    # 1.5 p ln 2 is past the gap p ln 2 from which the largest probability rounds to 1.
+    gap = _uniform(shape.batch, 0.0, 1.5 * _bits(finfo) * math.log(2), generator)
+    top = logits.max(1).values + gap
+    return logits.scatter_(1, peak.unsqueeze(1), top.unsqueeze(1)), peak
+
+
+def confident(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """The label leads by a gap up to and past the point where its probability rounds to 1."""
+    logits, peak = _peaked(shape, finfo, generator)
+    return Sample(logits=logits, target=peak)
+
+
+def confident_wrong(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Another class leads by such a gap: loss about the gap, target gradient about -1."""
+    logits, peak = _peaked(shape, finfo, generator)
+    if shape.classes == 1:
+        return Sample(logits=logits, target=peak)
+    away = torch.randint(1, shape.classes, (shape.batch,), generator=generator)
+    return Sample(logits=logits, target=(peak + away) % shape.classes)
+
+
+def near_overflow(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Logits of both signs up to a size at which the exact sum over the batch stays finite."""
+    top = finfo.max / (16 * max(shape.batch, 1))
+    sizes = _log_uniform(shape.batch, top / 64, top, generator).unsqueeze(1)
+    signs = torch.randint(0, 2, (shape.batch, shape.classes), generator=generator) * 2 - 1
+    spread = 0.5 + 0.5 * torch.rand(shape.batch, shape.classes, generator=generator, dtype=torch.float64)
+    return Sample(logits=sizes * signs * spread, target=_labels(shape, generator))
+
+
+def offset(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Unit-normal logits plus a common offset per row, log-uniform from 1e2 to a quarter of the range."""
+    top = finfo.max / 4
+    middle = min(top, 1e2 / finfo.eps**0.5)
+    half = shape.batch // 2
+    shifts = torch.cat(
+        [
+            # Small enough that differences survive the rounding to the dtype ...
+            _log_uniform(shape.batch - half, 1e2, max(middle, 2e2), generator),
+            # ... and anywhere up to the top, where they do not.
+            _log_uniform(half, 1e2, top, generator),
+        ]
+    )
+    return Sample(
+        logits=_normal(shape, generator) + shifts.unsqueeze(1), target=_labels(shape, generator)
+    )
+
+
+def masked(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Half of the classes forbidden by -inf, never the label."""
+    logits, target = _normal(shape, generator), _labels(shape, generator)
+    forbidden = torch.rand(shape.batch, shape.classes, generator=generator) < 0.5
+    forbidden.scatter_(1, target.unsqueeze(1), False)
+    return Sample(logits=logits.masked_fill_(forbidden, -math.inf), target=target)
+
+
+def ties(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Logits from three values, every fourth row all equal: several maxima."""
+    logits = torch.randint(-1, 2, (shape.batch, shape.classes), generator=generator).double()
+    logits[::4] = logits[::4, :1]
+    return Sample(logits=logits, target=_labels(shape, generator))
+
+
+def tiny(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Logits between the smallest normal number and 1e-3: the loss is log C to the last bit."""
+    sizes = _log_uniform(shape.batch, finfo.tiny, 1e-3, generator).unsqueeze(1)
+    return Sample(logits=sizes * _normal(shape, generator), target=_labels(shape, generator))
+
+
+def ignored(shape: Shape, finfo: finfo, generator: Generator, *, share: float) -> Sample:
+    """Unit-normal rows of which a share is labelled -100 and does not count."""
+    sample = unit_normal(shape, finfo, generator)
+    dropped = torch.rand(shape.batch, generator=generator) < share
+    return sample.replaced(target=torch.where(dropped, IGNORE, sample["target"]))
+
+
+def scaled(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Rows of both signs whose largest magnitude is `value`; the first label is the argmax."""
+    logits = 2 * torch.rand(4, max(shape.classes, 2), generator=generator, dtype=torch.float64) - 1
+    logits *= value / logits.abs().max(1, keepdim=True).values
+    target = torch.stack([logits[0].argmax(), logits[1].argmin(), logits[2].argmax(), logits[3].argmin()])
+    return Sample(logits=logits, target=target)
+
+
+def two_class_gap(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """One row [gap, 0] labelled 0: the exact target gradient is -1/(1 + exp(gap))."""
+    return Sample(
+        logits=torch.tensor([[value, 0.0]], dtype=torch.float64), target=torch.zeros(1, dtype=torch.long)
+    )
+
+
+def repeated_rows(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """One unit-normal row of three classes, repeated: every batch size has the same mean."""
+    row = torch.randn(1, 3, generator=generator, dtype=torch.float64)
+    return Sample(logits=row.expand(int(value), 3).clone(), target=torch.ones(int(value), dtype=torch.long))

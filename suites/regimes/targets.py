@@ -1,0 +1,60 @@
+"""How a variant changes the sample of a regime: other labels, probability targets, images.
+
+The trap: a variant's ignore index may be a valid class, so relabelling has to keep the rows that a
+regime had already dropped and move no other row onto the index by accident.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from harness import Sample, Shape
+from suites.regimes.classification import IGNORE
+
+Options = Any
+
+
+def ascending_weights(shape: Shape, dtype: torch.dtype) -> Tensor:
+    """Class weights from 1/2 to 2 in equal steps, as stored in the dtype."""
+    return torch.linspace(0.5, 2.0, shape.classes, dtype=torch.float64).to(dtype)
+
+
+def relabelled(sample: Sample, options: Options, generator: Generator) -> Sample:
+    """Moves dropped rows to the variant's ignore index and drops every fourth row besides."""
+    target = sample["target"]
+    dropped = target == IGNORE
+    dropped |= torch.arange(target.shape[0]) % 4 == 3
+    return sample.replaced(target=torch.where(dropped, int(options["ignore_index"]), target))
+
+
+def probability_targets(sample: Sample, options: Options, generator: Generator) -> Sample:
+    """Replaces labels by distributions: 0.9 on the label, the rest at random over open classes."""
+    logits, target = sample["logits"], sample["target"]
+    label = torch.where(target == IGNORE, 0, target).unsqueeze(1)
+    noise = torch.rand(logits.shape, generator=generator, dtype=torch.float64)
+    noise = noise.masked_fill(logits == -math.inf, 0.0)
+    noise = noise / noise.sum(1, keepdim=True).clamp(min=1e-300)
+    soft = (0.1 * noise).scatter_add(1, label, torch.full(label.shape, 0.9, dtype=torch.float64))
+    return sample.replaced(target=soft, gradients=("logits", "target"))
+
+
+def one_hot_targets(sample: Sample, options: Options, generator: Generator) -> Sample:
+    """Replaces labels by exact one-hot distributions."""
+    label = torch.where(sample["target"] == IGNORE, 0, sample["target"]).unsqueeze(1)
+    soft = torch.zeros(sample["logits"].shape, dtype=torch.float64).scatter_(1, label, 1.0)
+    return sample.replaced(target=soft)
+
+
+def as_images(sample: Sample, options: Options, generator: Generator) -> Sample:
+    """Folds rows into images: logits (N, C, H, W) and targets (N, H, W) with N*H*W rows."""
+    logits, target = sample["logits"], sample["target"]
+    rows, classes = logits.shape
+    width = next(side for side in (8, 4, 2, 1) if rows % side == 0)
+    height = next(side for side in (4, 2, 1) if (rows // width) % side == 0)
+    count = rows // (width * height)
+    images = logits.reshape(count, height, width, classes).permute(0, 3, 1, 2).contiguous()
+    return sample.replaced(logits=images, target=target.reshape(count, height, width), layout="nchw")
