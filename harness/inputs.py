@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from harness.declaration import Options
 from harness.errors import SuiteError
 from harness.regime import Ladder, Regime, Variant
 from harness.sample import Sample, Shape

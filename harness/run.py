@@ -32,7 +32,7 @@ class Run:
         """Yields every timed block that was stored."""
         path = self.path / SAMPLES
         if path.exists():
-            yield from json_lines(path)[0]
+            yield from (line for line in json_lines(path)[0] if "trial" in line)
 
 
 def json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:

@@ -153,7 +153,7 @@ def rate(value: float, unit: str = "elements/s") -> str:
         return special
     rounded = float(f"{value:.{_DIGITS - 1}e}")
     scale, prefix = next((step for step in _RATES if abs(rounded) >= step[0]), _RATES[-1])
-    return f"{significant(rounded / scale)} {prefix}{' ' if prefix else ''}{unit}"
+    return " ".join(part for part in (significant(rounded / scale), prefix, unit) if part)
 
 
 def bandwidth(value: float) -> str:
@@ -170,8 +170,10 @@ def duration(value: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
 
 
-def decade(exponent: int) -> str:
-    """Returns a power of ten as an axis label: "0.1", "1", "10", "100", then "10³"."""
-    if -1 <= exponent <= 2:
-        return f"{10.0**exponent:g}"
-    return f"10{str(exponent).translate(_SUPERSCRIPTS)}"
+def tick(value: float) -> str:
+    """Returns a positive axis label: "0.1" to "500" in full, then "10³", "2×10³"."""
+    if 0.1 <= value < 1000:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.0e}".split("e")
+    power = f"10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+    return power if mantissa == "1" else f"{mantissa}×{power}"

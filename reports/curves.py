@@ -10,13 +10,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib.axes import Axes
-
 from harness import units
 from reports.figures import Drawing
-from reports.panels import colour, dressed, grid, marker, scaled, span
+from reports.panels import Panel, Range, Sheet, labelled, span, ticks
 from reports.records import Record
-from reports.svg import INK, rendered, styled
+from reports.svg import rendered, styled
 
 
 @dataclass(frozen=True)
@@ -24,10 +22,13 @@ class Line:
     """A quantity over classes: what is drawn, its interval, and how its axis is labelled."""
 
     label: str
+    about: str
     value: Callable[[Mapping[str, float]], float | None]
     low: Callable[[Mapping[str, float]], float | None]
     high: Callable[[Mapping[str, float]], float | None]
-    words: Callable[[int], str]
+    words: Callable[[float], str]
+    linear: bool = False
+    note: str = ""
 
 
 def _reader(name: str) -> Callable[[Mapping[str, float]], float | None]:
@@ -44,20 +45,29 @@ def _throughput(bound: str) -> Callable[[Mapping[str, float]], float | None]:
 
 TIME = Line(
     "forward + backward, log",
+    "time of forward and backward",
     _reader("seconds"),
     _reader("seconds_low"),
     _reader("seconds_high"),
-    lambda exponent: units.seconds(10.0**exponent, 10.0**exponent),
+    lambda value: units.seconds(value, value),
+    note="; bands are 95 % intervals of the median",
 )
 THROUGHPUT = Line(
     "elements/s, log",
+    "throughput",
     _reader("elements_per_second"),
     _throughput("seconds_high"),
     _throughput("seconds_low"),
-    units.decade,
+    units.tick,
 )
 MEMORY = Line(
-    "peak, multiples of the logits", _reader("peak_multiple"), _reader("none"), _reader("none"), str
+    "peak, multiples of the logits",
+    "peak memory in multiples of the logits",
+    _reader("peak_multiple"),
+    _reader("peak_multiple"),
+    _reader("peak_multiple"),
+    units.number,
+    linear=True,
 )
 Curves = dict[str, dict[int, dict[int, Mapping[str, float]]]]
 
@@ -74,29 +84,27 @@ def over_classes(suite: str, rows: Sequence[Record], lines: Sequence[Line], name
         return None
     xs = span([float(size) for size in sizes])
     with styled():
-        figure, axes = grid(len(lines), len(curves))
+        sheet = Sheet(len(lines), len(curves))
         for row, line in enumerate(lines):
-            everything = [
-                value
-                for by_maker in curves.values()
-                for curve in by_maker.values()
-                for numbers in curve.values()
-                if (value := line.value(numbers)) is not None and math.isfinite(value)
-            ]
+            limits = _limits(curves, line)
             for column, (dtype, by_maker) in enumerate(curves.items()):
-                panel = dressed(axes[row][column], dtype if row == 0 else "")
-                _curve_panel(panel, by_maker, line, everything, column == 0)
-                last = row == len(lines) - 1
-                scaled(panel, "x", xs, units.decade, labelled=last)
-                if last:
-                    panel.set_xlabel("classes, log", fontsize=8)
+                panel = sheet.panel(row, column, xs, limits, linear=line.linear)
+                first, last = column == 0, row == len(lines) - 1
+                panel.frame(
+                    dtype if row == 0 else "",
+                    labelled(ticks(xs), panel.across, units.tick, last),
+                    labelled(_values(limits, line), panel.up, line.words, first),
+                    ("classes, log" if last else "", line.label if first else ""),
+                )
+                _draw(panel, by_maker, line)
+        what = " and ".join(line.about for line in lines)
         svg = rendered(
-            figure,
+            sheet.figure,
             f"{name}-{suite}",
-            f"{suite}: {' and '.join(line.label for line in lines)} over classes",
-            "Lines are implementations by their number; the tables hold the values.",
+            f"{suite}: {what} over the number of classes",
+            "Lines are implementations by their number; the table behind holds the values.",
         )
-    return Drawing(svg, f"{suite}: {' and '.join(line.label for line in lines)}, over the number of classes.")
+    return Drawing(svg, f"{suite}: {what} over the number of classes{lines[0].note}.")
 
 
 def _curves(rows: Sequence[Record], line: Line) -> Curves:
@@ -114,32 +122,39 @@ def _curves(rows: Sequence[Record], line: Line) -> Curves:
     return curves
 
 
-def _curve_panel(
-    axes: Axes, by_maker: Mapping[int, Mapping[int, Mapping[str, float]]], line: Line, everything: list[float],
-    first: bool,
-) -> None:  # fmt: skip
-    linear = line is MEMORY
-    if linear:
-        axes.set_ylim(0, max(everything, default=1.0) * 1.08)
-        axes.tick_params(labelleft=first)
-    else:
-        scaled(axes, "y", span(everything), line.words, labelled=first)
-    if first:
-        axes.set_ylabel(line.label, fontsize=8)
+def _limits(curves: Curves, line: Line) -> Range:
+    values = [
+        value
+        for by_maker in curves.values()
+        for curve in by_maker.values()
+        for numbers in curve.values()
+        if (value := line.value(numbers)) is not None and math.isfinite(value)
+    ]
+    return Range(0.0, max(values, default=1.0) * 1.1 or 1.0) if line.linear else span(values)
 
-    def height(value: float) -> float:
-        return value if linear else math.log10(value)
 
+def _values(limits: Range, line: Line) -> list[float]:
+    """Returns the values to label: at most six whole multiples on a linear axis, else decades."""
+    if not line.linear:
+        return ticks(limits)
+    step = max(1, math.ceil(limits.high / 6))
+    return [float(value) for value in range(0, math.floor(limits.high) + 1, step)]
+
+
+def _draw(panel: Panel, by_maker: Mapping[int, Mapping[int, Mapping[str, float]]], line: Line) -> None:
+    ends = []
     for place, curve in sorted(by_maker.items()):
-        sizes = sorted(curve)
-        points = [(math.log10(size), v) for size in sizes if (v := line.value(curve[size])) and v > 0]
+        points = [
+            (panel.across(size), panel.up(value), line.low(curve[size]), line.high(curve[size]))
+            for size in sorted(curve)
+            if (value := line.value(curve[size])) and math.isfinite(value) and value > 0
+        ]
         if not points:
             continue
-        xs, ys = [x for x, _ in points], [height(y) for _, y in points]
-        ends = [(line.low(curve[size]), line.high(curve[size])) for size in sizes]
-        if len(ends) == len(points) and all(low and high and low > 0 for low, high in ends):
-            axes.fill_between(xs, [height(low or 1) for low, _ in ends], [height(high or 1) for _, high in ends],
-                              color=colour(place), alpha=0.18, linewidth=0)  # fmt: skip
-        axes.plot(xs, ys, color=colour(place), linewidth=1.1, marker=marker(place), markersize=3.6)
-        axes.annotate(str(place), (xs[-1], ys[-1]), (6, 0), textcoords="offset points", fontsize=7.5,
-                      va="center", color=INK)  # fmt: skip
+        xs, ys = [x for x, *_ in points], [y for _, y, *_ in points]
+        bands = [(low, high) for *_, low, high in points if low and high and 0 < low <= high < math.inf]
+        if len(bands) == len(points):
+            panel.shade(xs, [panel.up(low) for low, _ in bands], [panel.up(high) for _, high in bands], place)
+        panel.line(xs, ys, place, 4.5)
+        ends.append((xs[-1], ys[-1], place))
+    panel.ends(ends)

@@ -8,7 +8,7 @@ older version, so a missing key is an empty value and never a KeyError. The trap
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -29,7 +29,7 @@ class Maker:
     control: bool = False
     known_bad: str = ""
     compiled: bool = False
-    known: tuple[Mapping[str, Any], ...] = ()
+    known: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     climbed: bool = True  # False when its suite declares that there is no ladder to climb
 
     @property

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from matplotlib.axes import Axes
+from itertools import pairwise
 
 from harness import units
-from reports.panels import PANEL_POINTS, Range, colour, dressed, grid, marker, scaled, span, spread
+from reports.panels import Range, Sheet, labelled, span, ticks
 from reports.ranking import Standing
 from reports.speed import Choice, shape_words
-from reports.svg import GRID, INK, MUTED, PAPER, rendered, styled
+from reports.svg import MUTED, rendered, styled
 
 _STRIP = 0.16  # share of a panel's height that a strip for NaN/inf or for exact zeros takes
 
@@ -37,6 +36,7 @@ class _Point:
     low: float
     high: float
     error: float  # NaN: belongs into the strip
+    eligible: bool  # neither a clean control nor known to be bad
 
 
 def picture(suite: str, choices: Sequence[Choice]) -> Drawing | None:
@@ -47,31 +47,28 @@ def picture(suite: str, choices: Sequence[Choice]) -> Drawing | None:
     devices, dtypes = (list(dict.fromkeys(key[i] for key in panels)) for i in (0, 1))
     everything = [point for points in panels.values() for point in points]
     xs = span((v for p in everything for v in (p.low, p.high)), least=1.0)
-    ys = span((p.error for p in everything), least=2.0)
+    ys = span((p.error for p in everything), least=2.0, margin=0.35)
     with styled():
-        figure, axes = grid(len(devices), len(dtypes))
+        sheet = Sheet(len(devices), len(dtypes))
         for row, device in enumerate(devices):
             for column, dtype in enumerate(dtypes):
+                points = panels.get((device, dtype), [])
+                edges = (row == len(devices) - 1, column == 0)
                 title = dtype if len(devices) == 1 else f"{dtype}, {device}"
-                panel = dressed(axes[row][column], title)
-                _draw(panel, panels.get((device, dtype), []), xs, ys, column == 0)
-                last = row == len(devices) - 1
-                scaled(panel, "x", xs, lambda e: units.seconds(10.0**e, 10.0**e), labelled=last, most=4)
-                if last:
-                    panel.set_xlabel("forward + backward, log", fontsize=8)
-                if column == 0:
-                    panel.set_ylabel("worst gradient error, ulp, log", fontsize=8)
-        shapes = dict.fromkeys(shape_words(c.race.case) for c in choices if c.race.case)
+                _draw(sheet, (row, column), points, (xs, ys), title, edges)
         description = (
             f"{suite}: each marker is one implementation; left is faster, lower is more accurate. "
             + " ".join(_listed(c, panels[c.device, c.dtype]) for c in choices)
         )
-        svg = rendered(figure, f"picture-{suite}", f"{suite}: speed against worst gradient error", description)
+        svg = rendered(
+            sheet.figure, f"picture-{suite}", f"{suite}: speed against worst gradient error", description
+        )
+    shapes = dict.fromkeys(shape_words(c.race.case) for c in choices if c.race.case)
     return Drawing(
         svg,
         f"{suite}: seconds at {', '.join(shapes)} (rows × classes) against the worst gradient error over all "
         "regimes; whiskers are 95 % intervals of the median, the grey step joins what nothing else beats on "
-        "both. In the hatched strip: NaN or inf came back somewhere.",
+        "both, controls aside. In the hatched strip: NaN or inf came back somewhere.",
     )
 
 
@@ -91,6 +88,7 @@ def _points(choice: Choice) -> list[_Point]:
                 low if 0 < low < math.inf else value,
                 high if 0 < high < math.inf else value,
                 _error(standing),
+                standing.maker.recommendable,
             )
         )
     return points
@@ -111,47 +109,55 @@ def _listed(choice: Choice, points: Sequence[_Point]) -> str:
     return f"{choice.dtype} {choice.device}: {'; '.join(words)}."
 
 
-def _draw(axes: Axes, points: Sequence[_Point], xs: Range, ys: Range, first: bool) -> None:
+def _draw(
+    sheet: Sheet,
+    at: tuple[int, int],
+    points: Sequence[_Point],
+    limits: tuple[Range, Range],
+    title: str,
+    edges: tuple[bool, bool],
+) -> None:
     """Draws one panel: strips at the ends of the error axis, the front, whiskers, numbered markers."""
+    xs, ys = limits
     strip = (ys.high - ys.low) * _STRIP
-    zeros = any(point.error == 0 for point in points)
-    limits = Range(ys.low - (strip if zeros else 0), ys.high + strip)
-    axes.axhspan(ys.high, limits.high, facecolor="none", edgecolor=GRID, hatch="////", linewidth=0)
-    axes.text(0.985, 1 - 0.02, "NaN / inf", transform=axes.transAxes, ha="right", va="top", fontsize=7,
-              color=MUTED)  # fmt: skip
-    scaled(axes, "y", ys, units.decade, labelled=first)
-    axes.set_ylim(limits.low, limits.high)
+    zeros = strip if any(point.error == 0 for point in points) else 0.0
+    panel = sheet.panel(*at, xs, Range(ys.low - zeros, ys.high + strip))
+    last, first = edges
+    top, middle = panel.up(10.0**ys.high), panel.up(10.0 ** (ys.high + strip / 2))
+    exact = panel.up(10.0 ** (ys.low - strip / 2))
+    up = labelled(ticks(ys), panel.up, units.tick, first)
+    panel.hatched(top, panel.bottom + panel.height)
+    panel.frame(
+        title,
+        labelled(ticks(xs), panel.across, lambda value: units.seconds(value, value), last),
+        up,
+        ("forward + backward, log" if last else "", "worst gradient error, ulp, log" if first else ""),
+    )
+    if first:
+        panel.write(panel.left - 5, middle, "NaN, inf", MUTED, ha="right", va="center")
     if zeros:
-        axes.axhline(ys.low, color=MUTED, linewidth=0.6)
-        axes.text(0.015, 0.02, "exact", transform=axes.transAxes, fontsize=7, color=MUTED)
+        panel.write(panel.left + 4, exact, "exact", MUTED, va="center")
 
     def height(point: _Point) -> float:
         if math.isnan(point.error):
-            return ys.high + strip / 2
-        return math.log10(point.error) if point.error > 0 else ys.low - strip / 2
+            return middle
+        return panel.up(point.error) if point.error > 0 else exact
 
-    front = _front([point for point in points if not math.isnan(point.error)])
+    front = [(panel.across(p.seconds), height(p)) for p in _front(points)]
     if len(front) > 1:
-        axes.step([math.log10(p.seconds) for p in front], [height(p) for p in front], where="post",
-                  color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)  # fmt: skip
+        steps = [front[0], *(corner for (_, y), (x, z) in pairwise(front) for corner in ((x, y), (x, z)))]
+        panel.dashed([x for x, _ in steps], [y for _, y in steps])
     for point in points:
-        axes.plot([math.log10(point.low), math.log10(point.high)], [height(point)] * 2, color=colour(point.place),
-                  linewidth=1.2, zorder=2)  # fmt: skip
-        axes.plot([math.log10(point.seconds)], [height(point)], marker(point.place), color=colour(point.place),
-                  markersize=5.5, markeredgecolor=PAPER, markeredgewidth=0.6, zorder=3)  # fmt: skip
-    shares = [
-        ((math.log10(p.seconds) - xs.low) / (xs.high - xs.low), (height(p) - limits.low) / (limits.high - limits.low))
-        for p in points
-    ]
-    for point, offset in zip(points, spread(shares, *PANEL_POINTS), strict=True):
-        axes.annotate(str(point.place), (math.log10(point.seconds), height(point)), offset, fontsize=7.5,
-                      textcoords="offset points", ha="center", va="center", color=INK, zorder=4)  # fmt: skip
+        panel.line([panel.across(point.low), panel.across(point.high)], [height(point)] * 2, point.place)
+        panel.line([panel.across(point.seconds)], [height(point)], point.place, 6.0)
+    panel.numbered([(panel.across(point.seconds), height(point), point.place) for point in points])
 
 
 def _front(points: Sequence[_Point]) -> list[_Point]:
-    """Returns the points that no other beats on both speed and error, fastest first."""
+    """Returns the eligible points that no other beats on both speed and error, fastest first."""
     kept: list[_Point] = []
-    for point in sorted(points, key=lambda p: (p.seconds, p.error)):
+    finite = [point for point in points if point.eligible and not math.isnan(point.error)]
+    for point in sorted(finite, key=lambda p: (p.seconds, p.error)):
         if not kept or point.error < kept[-1].error:
             kept.append(point)
     return kept

@@ -16,7 +16,7 @@ from harness.results import SEVERITIES, Finding
 from reports.ranking import cell_word
 from reports.records import Record
 from reports.speed import dtype_order
-from reports.table import Cell, Table, cells, rights
+from reports.table import Cell, Table, cells
 
 _MARKS = {"error": "e", "warning": "w", "note": "n"}
 
@@ -94,19 +94,15 @@ def findings_table(found: Sequence[Distinct], most: int, *, short: bool = False)
             Cell(case.dtype, "", case.device),
             Cell(cell_word(finding.kind), "", finding.group),
             Cell(units.count(item.cases), "", regimes),
-            Cell(item.sentence, "", aside),
+            Cell(item.sentence, "", "\n".join(part for part in (aside, "" if short else _witness(item)) if part)),
         ]
-        if not short:
-            row.append(Cell("", "", _witness(item)))
         rows.append(cells(*row))
     left = len(found) - most
     return Table(
         "Distinct findings, open before known, worst first",
-        ("severity", "implementation", "dtype", "finding", "cases", "what was seen first", "first witness")[
-            : 6 if short else 7
-        ],
+        ("severity", "implementation", "dtype", "finding", "cases", "what was seen first, and where"),
         rows,
-        rights(4),
+        frozenset(),
         f"{units.counted(left, 'further finding')} of lower rank in results.csv." if left > 0 else "",
     )
 

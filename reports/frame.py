@@ -10,16 +10,17 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-import numpy as np
-import pandas as pd
 
-from harness.results import LADDER_PREFIXES, QUANTITIES, NumberClass, number_class
+from harness.results import QUANTITIES, NumberClass, number_class
 from harness.run import Run
 from harness.trial import AXES
 from reports.ranking import Group, Standing, group_of, standings
-from reports.records import Record, records
+from reports.records import Record, ladder_names, records
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LABELS = (
     "trial", *AXES, "implementation", "baseline", "control", "known_bad", "status", "outcome",
@@ -31,13 +32,11 @@ _CATEGORIES = frozenset(
 )  # fmt: skip
 _CLASSES: tuple[str, ...] = get_args(NumberClass)
 _CODES: Mapping[str, int] = {name: code for code, name in enumerate(_CLASSES)}
-_CLASS_TYPE = pd.CategoricalDtype(list(_CLASSES))
 
 
 def number_columns(rows: Sequence[Record]) -> list[str]:
     """Returns the names of the number columns: every quantity, then the ladders that were climbed."""
-    ladders = {name for row in rows for name in row.numbers if name.startswith(LADDER_PREFIXES)}
-    return [quantity.name for quantity in QUANTITIES] + sorted(ladders)
+    return [quantity.name for quantity in QUANTITIES] + ladder_names(rows)
 
 
 def class_column(name: str) -> str:
@@ -53,6 +52,10 @@ def frame(run: Run) -> pd.DataFrame:
 
 def frame_of(rows: Sequence[Record], ranks: Mapping[Group, Standing]) -> pd.DataFrame:
     """Returns the frame of records; number columns are float64, NaN where the class is not finite."""
+    import numpy as np
+    import pandas as pd  # here, not above: results.csv is written without it, and it costs 0.3 s
+
+    classes = pd.CategoricalDtype(list(_CLASSES))
     columns: dict[str, object] = {}
     for name, values in zip(LABELS, _labels(rows, ranks), strict=True):
         columns[name] = pd.Categorical(values) if name in _CATEGORIES else list(values)
@@ -60,7 +63,7 @@ def frame_of(rows: Sequence[Record], ranks: Mapping[Group, Standing]) -> pd.Data
         numbers = [row.numbers.get(name) for row in rows]
         codes = [_CODES[number_class(value)] for value in numbers]
         columns[name] = np.array(numbers, dtype=np.float64)  # None becomes NaN, after its class is known
-        columns[class_column(name)] = pd.Categorical.from_codes(codes, dtype=_CLASS_TYPE)
+        columns[class_column(name)] = pd.Categorical.from_codes(codes, dtype=classes)
     return pd.DataFrame(columns)
 
 
@@ -71,20 +74,31 @@ def write_csv(rows: Sequence[Record], ranks: Mapping[Group, Standing], path: Pat
     spells NaN and absent alike.
     """
     names = number_columns(rows)
+    lines = _Lines()
+    csv.writer(lines, lineterminator="").writerows(zip(*_labels(rows, ranks), strict=True))
+    # Numbers and their classes hold nothing to quote, and csv.writer would take twice as long.
+    pairs = [[_pair(row.numbers.get(name)) for row in rows] for name in names]
     header = [*LABELS, *(column for name in names for column in (name, class_column(name)))]
-    columns: list[Sequence[object]] = list(_labels(rows, ranks))
-    for name in names:
-        values = [row.numbers.get(name) for row in rows]
-        columns.append(values)
-        columns.append([number_class(value) for value in values])
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(zip(*columns, strict=True))
+        file.write(",".join(header) + "\n")
+        file.writelines(f"{','.join(fields)}\n" for fields in zip(lines, *pairs, strict=True))
+
+
+class _Lines(list[str]):
+    """Takes what a csv.writer writes, one row at a time."""
+
+    def write(self, line: str) -> None:
+        self.append(line)
+
+
+def _pair(value: float | None) -> str:
+    return ",absent" if value is None else f"{float(value)!r},{number_class(value)}"
 
 
 def read_csv(path: Path) -> pd.DataFrame:
     """Reads a results.csv back; an empty text field stays "", an absent number is NaN with its class."""
+    import pandas as pd
+
     header = pd.read_csv(path, nrows=0).columns
     numbers = {name for name in header if class_column(name) in header}
     texts = {name: str for name in header if name not in numbers}

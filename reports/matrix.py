@@ -44,7 +44,9 @@ class Matrix:
     @property
     def counts(self) -> str:
         """How many cells are errors, warnings and known findings, in words."""
-        found = [cell.css for band in self.bands for _, row in band.rows for cell in row]
+        found = [
+            cell.css for band in self.bands for maker, row in band.rows for cell in row if not maker.known_bad
+        ]
         words = [
             f"{units.count(found.count(css))} {word}"
             for css, word in (("e", "wrong"), ("f", "failed to run"), ("w", "warned of"), ("k", "known"))

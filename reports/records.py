@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.outcome import outcome, ranked, trial_status
-from harness.results import INCOMPLETE, Finding, Result, Status
+from harness.results import INCOMPLETE, LADDER_PREFIXES, Finding, Result, Status
 from harness.run import Run
 from harness.trial import Trial
 from reports.declared import Declared, Maker
@@ -73,6 +73,15 @@ def records(run: Run) -> list[Record]:
             makers[name] = declared.maker(*name)
         joined.append(_record(trial, makers[name], results, probes))
     return joined
+
+
+def ladder_names(rows: Iterable[Record]) -> list[str]:
+    """Returns the names of all numbers that a climbed ladder left behind, sorted."""
+    names: set[str] = set()
+    for row in rows:
+        if "overflow" in row.answers:
+            names.update(row.numbers)
+    return sorted(name for name in names if name.startswith(LADDER_PREFIXES))
 
 
 def _key(trial: Trial) -> tuple[object, ...]:

@@ -8,13 +8,14 @@ which.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from harness import units
 from harness.results import LADDER_PREFIXES
 from reports.declared import Declared
 from reports.ranking import Standing, worst_number
-from reports.records import Record
+from reports.records import Record, ladder_names
 from reports.speed import Choice, against_baseline, dtype_order, shape_words
 from reports.table import Cell, Table, cells, rights
 
@@ -68,17 +69,22 @@ def breaks(rows: Sequence[Record], declared: Declared) -> Table | None:
     found: dict[tuple[str, str, str, str, str], dict[str, float | None]] = {}
     climbed: set[tuple[str, str, str, str]] = set()
     dtypes: set[str] = set()
+    climbs = [
+        (name, prefix, name.removeprefix(prefix))
+        for name in ladder_names(rows)
+        for prefix in LADDER_PREFIXES
+        if name.startswith(prefix)
+    ]
     for row in rows:
         if not row.ran("overflow"):
             continue
         case, name = row.trial.case, row.trial.implementation
         climbed.add((case.suite, case.device, name, case.dtype))
         dtypes.add(case.dtype)
-        for key, value in row.numbers.items():
-            prefix = next((p for p in LADDER_PREFIXES if key.startswith(p)), "")
-            if prefix:
-                place = found.setdefault((case.suite, case.device, key.removeprefix(prefix), prefix, name), {})
-                place[case.dtype] = _first(place.get(case.dtype), value)
+        for key, prefix, ladder in climbs:
+            if key in row.numbers:
+                place = found.setdefault((case.suite, case.device, ladder, prefix, name), {})
+                place[case.dtype] = _first(place.get(case.dtype), row.numbers[key])
     if not found:
         return None
     columns = sorted(dtypes, key=dtype_order)
@@ -118,35 +124,37 @@ def speed(choices: Sequence[Choice], suite: str) -> Table | None:
         if choice.suite != suite or choice.race.case is None:
             continue
         standings = {standing.group.implementation: standing for standing in choice.standings}
+        where = Cell(choice.dtype, "", f"{choice.device}, {shape_words(choice.race.case)}")
         for name in sorted(choice.race.records, key=lambda n: choice.race.seconds(n) or math.inf):
             numbers = choice.race.records[name].numbers
-            standing = standings[name]
+            differs = against_baseline(choice.race, name)
             rows.append(
                 cells(
-                    choice.dtype,
-                    choice.device,
-                    shape_words(choice.race.case),
-                    _named(standing),
+                    where,
+                    _named(standings[name]),
                     choice.race.words(name),
                     _span(numbers, "forward_seconds"),
                     _span(numbers, "backward_seconds"),
-                    Cell(_number(numbers, "ratio", units.multiple), "", against_baseline(choice.race, name)),
-                    _number(numbers, "elements_per_second", units.rate),
+                    Cell(_number(numbers, "ratio", units.multiple), "", "≈" if "not shown" in differs else ""),
+                    _number(numbers, "elements_per_second", partial(units.rate, unit="")),
                     _number(numbers, "copy_bandwidth_share", units.percentage),
                     f"{_number(numbers, 'samples', units.count)} / {_number(numbers, 'processes', units.count)}",
                 )
             )
+            where = Cell("")
     if not rows:
         return None
     return Table(
-        f"{suite}: time at the compared shape, fastest first",
+        f"{suite}: time at the compared shape (rows × classes), fastest first",
         (
-            "dtype", "device", "rows × classes", "implementation", "forward + backward", "forward", "backward",
-            "over baseline", "throughput", "of copy bandwidth", "samples / processes",
+            "dtype", "implementation", "forward + backward", "forward", "backward", "over baseline",
+            "elements/s", "of copy bandwidth", "samples / processes",
         ),
         rows,
-        rights(2, 4, 5, 6, 7, 8, 9, 10),
-        "Medians; ± is the wider half of the 95 % interval. Wrong answers are timed too, and marked.",
+        rights(2, 3, 4, 5, 6, 7, 8),
+        "Medians; ± is the wider half of the 95 % interval; ≈ not shown to differ from the baseline. Over "
+        "baseline: the ratio of times from the same rounds, below 1 is faster. Wrong answers are timed too, "
+        "and marked.",
     )  # fmt: skip
 
 
@@ -165,9 +173,9 @@ def _span(numbers: Mapping[str, float], name: str) -> str:
     return units.interval(value, numbers.get(f"{name}_low"), numbers.get(f"{name}_high"))
 
 
-def _number(numbers: Mapping[str, float], name: str, words: object) -> str:
+def _number(numbers: Mapping[str, float], name: str, words: Callable[[float], str]) -> str:
     value = numbers.get(name)
-    return words(value) if value is not None and callable(words) else ""
+    return "" if value is None else words(value)
 
 
 def memory(rows: Sequence[Record], suite: str) -> Table | None:
@@ -187,13 +195,13 @@ def memory(rows: Sequence[Record], suite: str) -> Table | None:
         everyone = {name for found in sizes.values() for name in found}
         eligible = [size for size, found in sizes.items() if 2 * len(found) >= len(everyone)]
         found = sizes[max(eligible or sizes)]
-        for name, row in sorted(found.items(), key=lambda item: (item[1].numbers["peak_bytes"], item[0])):
+        ordered = sorted(found.items(), key=lambda item: (item[1].numbers["peak_bytes"], item[0]))
+        where = Cell(dtype, "", f"{device}, {shape_words(ordered[0][1].trial.case)}")
+        for name, row in ordered:
             numbers = row.numbers
             table.append(
                 cells(
-                    dtype,
-                    device,
-                    shape_words(row.trial.case),
+                    where,
                     name,
                     _number(numbers, "peak_bytes", units.byte_count),
                     _number(numbers, "peak_multiple", units.multiple),
@@ -203,16 +211,17 @@ def memory(rows: Sequence[Record], suite: str) -> Table | None:
                     _number(numbers, "input_bytes", units.byte_count),
                 )
             )
+            where = Cell("")
     if not table:
         return None
     return Table(
-        f"{suite}: peak memory at the largest measured shape, smallest first",
+        f"{suite}: peak memory at the largest measured shape (rows × classes), smallest first",
         (
-            "dtype", "device", "rows × classes", "implementation", "peak", "peak, × logits", "in forward",
+            "dtype", "implementation", "peak", "peak, × logits", "in forward",
             "in backward", "live between", "inputs",
         ),
         table,
-        rights(2, 4, 5, 6, 7, 8, 9),
+        rights(2, 3, 4, 5, 6, 7),
         "Inputs are excluded from every peak; multiples are of the bytes of the logits.",
     )  # fmt: skip
 

@@ -1,0 +1,91 @@
+"""`lossgauge list`: what there is to choose from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.errors import UsageError, unknown
+
+WHAT = ("suites", "implementations", "regimes", "variants", "dtypes", "devices", "probes", "runs")
+
+
+@click.command("list", short_help="List what there is.")
+@click.argument("what", default="suites")
+@click.option("--suite", multiple=True, help="Only this suite, file.py or module:SUITE.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def command(what: str, suite: tuple[str, ...], as_json: bool) -> None:
+    """List suites (default), implementations, regimes, variants, dtypes, devices, probes or runs."""
+    if what not in WHAT:
+        raise UsageError(unknown(f"list {what}", "list of", what, WHAT))
+    rows = _runs() if what == "runs" else _rows(what, suite)
+    if as_json:
+        click.echo(json.dumps([dict(name=name, about=about) for name, about in rows], indent=1))
+        return
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, about in rows:
+        click.echo(f"{name:<{width}}  {about}".rstrip())
+
+
+def _rows(what: str, references: tuple[str, ...]) -> list[tuple[str, str]]:
+    from harness.plan import PROBES
+    from harness.trial import DTYPES
+
+    if what == "dtypes":
+        return [(name, "") for name in DTYPES]
+    if what == "probes":
+        return [(name, "") for name in PROBES]
+    if what == "devices":
+        from harness.environment import absent_devices
+        from harness.trial import DEVICES
+
+        absent = absent_devices()
+        return [(name, f"absent: {absent[name]}" if name in absent else "present") for name in DEVICES]
+    from harness.discovery import Selection, discover
+
+    found = discover(Selection(suites=references, known_bad=True))
+    for sentence in found.broken:
+        click.echo(sentence, err=True)
+    rows: list[tuple[str, str]] = []
+    for suite in found.suites.values():
+        if what == "suites":
+            counts = (
+                f"{len(suite.implementations)} implementations, {len(suite.variants)} variants, "
+                f"{len(suite.regimes)} regimes, {len(suite.examples)} examples"
+            )
+            rows.append((suite.name, f"{suite.formula}  ({counts})".strip()))
+        elif what == "implementations":
+            rows += [(f"{suite.name}/{item.name}", _marked(item)) for item in suite.implementations]
+        elif what == "regimes":
+            rows += [(f"{suite.name}/{item.name}", item.about) for item in suite.regimes]
+        else:
+            rows += [(f"{suite.name}/{item.name}", repr(item)) for item in suite.variants]
+    return rows
+
+
+def _marked(item: Any) -> str:
+    marks = [
+        word
+        for word, holds in (
+            ("baseline", item.baseline),
+            ("clean control", item.control),
+            ("compiled", item.compiled),
+            ("known bad", bool(item.known_bad)),
+        )
+        if holds
+    ]
+    return item.about + (f"  [{', '.join(marks)}]" if marks else "")
+
+
+def _runs() -> list[tuple[str, str]]:
+    rows = []
+    for manifest in sorted(Path("runs").glob("*/manifest.json")):
+        if manifest.parent.is_symlink():
+            continue
+        form = json.loads(manifest.read_text(encoding="utf-8"))
+        state = "finished" if form.get("finished") else "stopped"
+        rows.append((str(manifest.parent), f"{form.get('started', '')}  {state}  {form.get('command', '')}"))
+    return rows

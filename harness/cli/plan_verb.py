@@ -1,0 +1,59 @@
+"""`lossgauge plan`: what a run would measure, what it leaves out and why; runs nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import click
+
+from harness.cli.axes import axes_options, settled_plan
+from harness.units import count
+
+
+@click.command("plan", short_help="Show what a run would measure.")
+@axes_options
+@click.option("--json", "as_json", is_flag=True, help="Print the plan and every setting's source as JSON.")
+@click.option("--ids", is_flag=True, help="Print one trial id per line with its probes.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool, ids: bool, **flags: Any) -> None:
+    """List blocks, trials, probes, compiled artefacts, refusals and what the profile leaves out."""
+    settled, discovered, plan = settled_plan(flags)
+    compiled = frozenset(
+        (suite.name, item.name)
+        for suite in discovered.suites.values()
+        for item in suite.implementations
+        if item.compiled
+    )
+    if as_json:
+        form = {
+            "hash": plan.hash,
+            "trials": plan.trials,
+            "artefacts": plan.artefacts(compiled),
+            "blocks": [block.to_json() for block in plan.blocks],
+            "refusals": [{"trial": r.trial.id, "status": r.status, "reason": r.reason} for r in plan.refusals],
+            "absent": [a.__dict__ for a in plan.absent],
+            "left_out": list(plan.left_out),
+            "config": settled.sources,
+        }
+        click.echo(json.dumps(form, indent=1, default=str))
+        return
+    if ids:
+        for block in plan.blocks:
+            for name, probes in block.probes.items():
+                click.echo(f"{block.case.id}/{name}  {','.join(probes)}")
+        for refusal in plan.refusals:
+            click.echo(f"{refusal.trial.id}  {refusal.status}: {refusal.reason}")
+        return
+    probes = Counter(probe for block in plan.blocks for asked in block.probes.values() for probe in asked)
+    click.echo(f"plan {plan.hash}: {count(plan.trials)} trials in {count(len(plan.blocks))} blocks")
+    click.echo("probes: " + ", ".join(f"{probe} {count(number)}" for probe, number in sorted(probes.items())))
+    click.echo(f"compiled artefacts: {plan.artefacts(compiled)}")
+    reasons = Counter((r.status, r.trial.implementation, r.reason) for r in plan.refusals)
+    for (status, name, reason), number in sorted(reasons.items()):
+        click.echo(f"{status}: {count(number)} x {name}: {reason}")
+    for absent in plan.absent:
+        click.echo(f"skipped {absent.axis} {absent.value}: {absent.reason}")
+    for sentence in (*plan.left_out, *discovered.broken):
+        click.echo(f"left out: {sentence}")

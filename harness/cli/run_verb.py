@@ -1,0 +1,267 @@
+"""`lossgauge run`: the composition root of a measurement, from flags to report.
+
+The trap: the exit code says whether the run is complete, never what it found; findings are the
+business of the report and of `check`.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness import __version__
+from harness.cli.axes import Duration, Settled, Several, Share, axes_options, settled_plan
+from harness.cli.progress import Progress
+from harness.errors import UsageError
+from harness.results import INCOMPLETE, STATUSES, Result
+from harness.units import count, duration
+
+RETRY_WORDS = {"failed": ("crashed", "timed_out", "error"), "oom": ("out_of_memory",)}
+
+
+@click.command("run", short_help="Measure, journal, report.")
+@axes_options
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory (default runs/<plan hash>).")
+@click.option("--name", default="", help="Name shown in reports (default: the directory's).")
+@click.option("--direction", help="fwd, bwd or both (default): which passes are timed.")
+@click.option("--min-time", type=Duration(), help="Length of one timed block (default 10ms).")
+@click.option("--max-noise", type=Share(), help="Half-width at which timing a block stops (default 2%).")
+@click.option("--budget-time", type=Duration(), help="Time that all timing may take, e.g. 10m.")
+@click.option("--timeout", type=Duration(), help="Time that one question may take (default 60s).")
+@click.option("--rounds", type=int, help="Interleaved rounds per process (default 16).")
+@click.option("--processes", type=int, help="Fresh processes that each time every block (default 3).")
+@click.option("--workers", type=int, help="Parallel workers of the correctness phase (default: cores).")
+@click.option("--resume/--fresh", default=True, help="Reuse what is on disk (default), or start anew.")
+@click.option("--retry", type=Several(), multiple=True, help="Measure again: failed, oom, or a status.")
+@click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first trial that does not complete.")
+@click.option("--allow-different", is_flag=True, help="Continue a run of another machine or torch.")
+@click.option("--no-report", is_flag=True, help="Write no report.")
+@click.option("--heartbeat", type=Duration(), default=30.0, help="Seconds between lines off a terminal.")
+@click.argument("config_file", required=False, type=click.Path(path_type=Path))
+@click.pass_context
+def command(ctx: click.Context, config_file: Path | None, **flags: Any) -> None:
+    """Sweep the axes, journal every result and write the report.
+
+    Measured results are never lost: the same command continues where it stopped.
+    """
+    flags["config"] = flags.get("config") or config_file
+    start = time.monotonic()
+    settled, discovered, plan = settled_plan(flags)
+    if not plan.blocks and not plan.refusals:
+        absent = "; ".join(f"{a.axis} {a.value}: {a.reason}" for a in plan.absent)
+        raise UsageError(f"run: nothing is left to measure{': ' + absent if absent else ''}; loosen the filters.")
+    seed = settled.values["seed"]
+    folder = flags["out"] or Path("runs") / (plan.hash + (f"-s{seed}" if seed else ""))
+    progress = Progress(heartbeat_seconds=flags["heartbeat"], **ctx.obj)
+    form = _begin(folder, flags, settled, discovered, plan)
+    progress.say(_headline(form, folder))
+    progress.say(_plan_line(plan))
+    results, interrupted, runner = _measured(folder, flags, settled, discovered, plan, progress)
+    _finish(folder, form, plan, discovered, settled, results, runner, interrupted, time.monotonic() - start)
+    if runner.reused:
+        progress.say(f"{count(runner.reused)} answers reused from {folder}")
+    page = None
+    if not flags["no_report"]:
+        page = _report(folder, progress)
+    if interrupted:
+        progress.say(f"interrupted: everything measured is in {folder}; continue with: {shlex.join(_command())}")
+        ctx.exit(130)
+    progress.say(f"done in {duration(time.monotonic() - start)}")
+    if page is not None:
+        click.echo(f"report {page}")
+    else:
+        click.echo(f"results {folder}")
+    incomplete = any(result.status in INCOMPLETE for result in results)
+    ctx.exit(3 if incomplete or discovered.broken else 0)
+
+
+def _begin(folder: Path, flags: dict[str, Any], settled: Settled, discovered: Any, plan: Any) -> dict[str, Any]:
+    from harness.environment import context, identity
+    from harness.manifest import manifest_form, refuse_other_machine, stored_manifest, suite_forms, write_manifest
+
+    environment = {"identity": identity(), "context": context()}
+    if not flags["resume"] and folder.exists():
+        _empty(folder)
+    before = stored_manifest(folder)
+    if before is not None and not flags["allow_different"]:
+        refuse_other_machine(folder, before, environment)
+    form = manifest_form(
+        plan,
+        discovered,
+        name=flags["name"] or folder.name,
+        version=__version__,
+        command=shlex.join(_command()),
+        profile=settled.values["profile"],
+        seed=settled.values["seed"],
+        environment=environment,
+        config=settled.sources,
+        suites=suite_forms(discovered.suites),
+    )
+    if before is not None:
+        form["copy_bandwidth_bytes_per_second"] = before.get("copy_bandwidth_bytes_per_second")
+    write_manifest(folder, form)
+    _point_latest(folder)
+    return form
+
+
+def _empty(folder: Path) -> None:
+    """Removes the files of an earlier run; anything else in the folder stays."""
+    from harness.run import MANIFEST, RESULTS, SAMPLES
+
+    for name in (MANIFEST, RESULTS, SAMPLES, "results.csv", "report.html", "report.md"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _point_latest(folder: Path) -> None:
+    """Lets runs/latest name the newest run beside it, as a link or, where links fail, a text file."""
+    latest = folder.parent / "latest"
+    if folder.name == "latest":
+        return
+    if latest.is_dir() and not latest.is_symlink():
+        shutil.rmtree(latest)
+    latest.unlink(missing_ok=True)
+    try:
+        latest.symlink_to(folder.name, target_is_directory=True)
+    except OSError:
+        latest.write_text(folder.name + "\n", encoding="utf-8")
+
+
+def _measured(
+    folder: Path, flags: dict[str, Any], settled: Settled, discovered: Any, plan: Any, progress: Progress
+) -> tuple[list[Result], bool, Any]:
+    import os
+
+    import torch
+
+    from harness.engines import Limits
+    from harness.runner import Order, Runner
+
+    values = settled.values
+    order = Order(
+        folder=folder,
+        selection=settled.selection,
+        seed=values["seed"],
+        workers=values["workers"] or os.cpu_count() or 1,
+        limits=Limits(timeout_seconds=values["timeout"]),
+        measure=_measure(values, plan),
+        retry=_retried(flags["retry"]),
+    )
+    runner = Runner(plan, discovered, order, torch.__version__, progress.tell)
+    results: list[Result] = []
+    interrupted = False
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    stream = runner.results()
+    try:
+        for result in stream:
+            results.append(result)
+            progress.saw(result)
+            if flags["exitfirst"] and result.status in INCOMPLETE:
+                progress.say(f"stopped by -x: {result.trial.id} {result.status}: {result.reason}")
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        stream.close()  # type: ignore[attr-defined]
+        signal.signal(signal.SIGTERM, previous)
+        progress.end()
+    return results, interrupted, runner
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _measure(values: Any, plan: Any) -> Any:
+    from harness.probes.timing import Measure
+
+    passes = {"fwd": ("forward",), "bwd": ("backward",), "both": ("forward", "backward", "both")}
+    timed = sum(1 for block in plan.blocks if block.timed())
+    budget = Measure.budget_seconds
+    if values["budget_time"] is not None:
+        budget = values["budget_time"] / max(1, timed * values["processes"])
+    return Measure(
+        block_seconds=values["min_time"],
+        rounds=values["rounds"],
+        most_rounds=max(values["rounds"], Measure.most_rounds if values["profile"] != "quick" else values["rounds"]),
+        processes=values["processes"],
+        narrow=values["max_noise"],
+        budget_seconds=budget,
+        passes=passes[values["direction"]],
+    )
+
+
+def _retried(words: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    statuses: list[str] = []
+    for word in (word for group in words for word in group):
+        if word not in RETRY_WORDS and word not in STATUSES:
+            raise UsageError(f"--retry {word}: allowed: {', '.join([*RETRY_WORDS, *STATUSES])}.")
+        statuses += RETRY_WORDS.get(word, (word,))
+    return tuple(statuses)
+
+
+def _finish(
+    folder: Path,
+    form: dict[str, Any],
+    plan: Any,
+    discovered: Any,
+    settled: Settled,
+    results: list[Result],
+    runner: Any,
+    interrupted: bool,
+    wall_seconds: float,
+) -> None:
+    import torch
+
+    from harness.known import stale
+    from harness.manifest import coverage, write_manifest
+
+    form["coverage"] = coverage(plan, results)
+    form["wall_seconds"] = wall_seconds
+    if runner.stopwatch.copy_bandwidth:
+        form["copy_bandwidth_bytes_per_second"] = runner.stopwatch.copy_bandwidth
+    if not interrupted:
+        form["finished"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        sweep = settled.sweep
+        narrowed = (sweep.variants, sweep.regimes, sweep.dtypes, sweep.probes, sweep.filters, sweep.keyword)
+        if not any(narrowed) and not settled.selection.inputs and sweep.profile != "llm":
+            form["stale_known"] = stale(discovered.suites, results, torch.__version__)
+    write_manifest(folder, form)
+
+
+def _report(folder: Path, progress: Progress) -> Path:
+    from harness.run import load_run
+    from reports.report import write_report
+    from reports.summary import summary_lines
+
+    run = load_run(folder)
+    page = write_report(run)
+    for line in summary_lines(run):
+        progress.say(line)
+    return page
+
+
+def _headline(form: dict[str, Any], folder: Path) -> str:
+    identity, context = form["environment"]["identity"], form["environment"]["context"]
+    git = f"  git {context['git']}" if context["git"] else ""
+    return (
+        f"lossgauge {__version__}  torch {identity['torch']}  {identity['cpu']} x{identity['cores']} "
+        f"{identity['aten_capability']}{git}  seed {form['seed']}  -> {folder}"
+    )
+
+
+def _plan_line(plan: Any) -> str:
+    absent = ", ".join(f"{a.value} ({a.reason})" for a in plan.absent)
+    refused = f", {count(len(plan.refusals))} unsupported or skipped" if plan.refusals else ""
+    skipped = f"; absent: {absent}" if absent else ""
+    return f"plan   {count(plan.expected)} trials in {count(len(plan.blocks))} blocks{refused}{skipped}"
+
+
+def _command() -> list[str]:
+    return ["lossgauge", *sys.argv[1:]]

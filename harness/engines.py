@@ -1,0 +1,213 @@
+"""The local engine: tasks to worker processes, messages back, and a death that costs one Result.
+
+Each task is a list of questions; whatever a worker has answered when it dies, hangs past its limit or
+outgrows its memory stays answered, the question that had begun gets a status, and the rest goes to a
+fresh worker without the implementation that died. The trap: a worker's last messages may still be
+in the pipe when it is dead, so the pipe is drained before anybody is blamed.
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.environment import available_bytes
+from harness.plan import Block
+from harness.results import Result, Status
+from harness.transport import WorkerProcess, describe_end
+from harness.trial import parse_trial
+
+POLL_SECONDS = 0.25
+STARTUP_SECONDS = 180.0
+# The first compile of a process takes tens of seconds where the cache is empty.
+COMPILATION_FACTOR = 5.0
+# Near its limit a SIGKILL is the kernel's answer to memory, not a crash.
+NEAR_LIMIT = 0.8
+
+
+@dataclass
+class Task:
+    """A message to a worker and which questions of it are still open."""
+
+    message: dict[str, Any]
+    threads: int
+    open: dict[tuple[str, str], None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a question may cost: seconds, and bytes per worker."""
+
+    timeout_seconds: float = 60.0
+    memory_bytes: int = 0
+
+
+@dataclass
+class _Busy:
+    worker: WorkerProcess
+    task: Task | None = None
+    begun: tuple[str, str] | None = None
+    deadline: float = 0.0
+
+
+class LocalEngine:
+    """Runs tasks on this machine in `workers` processes at a time."""
+
+    def __init__(self, workers: int, limits: Limits, on_message: Callable[[dict[str, Any]], None]) -> None:
+        self._workers, self._limits, self._on_message = workers, limits, on_message
+        share = limits.memory_bytes or available_bytes() // max(workers, 1)
+        self._memory_bytes = share
+        self.import_seconds = 0.0
+
+    def run(self, tasks: list[Task], *, fresh: bool = False) -> Iterator[Result]:
+        """Yields results as they arrive; `fresh` gives every task a process of its own.
+
+        Closing the iterator kills the workers.
+        """
+        queue = deque(tasks)
+        pool: list[_Busy] = []
+        selector = selectors.DefaultSelector()
+        try:
+            while queue or any(busy.task for busy in pool):
+                self._hand_out(queue, pool, selector, fresh)
+                for key, _ in selector.select(POLL_SECONDS):
+                    yield from self._listen(key.data, queue, pool, selector)
+                yield from self._police(queue, pool, selector)
+        finally:
+            for busy in pool:
+                busy.worker.end()
+            selector.close()
+
+    def _hand_out(
+        self, queue: deque[Task], pool: list[_Busy], selector: selectors.BaseSelector, fresh: bool
+    ) -> None:
+        for busy in [b for b in pool if b.task is None]:
+            if fresh or (queue and queue[0].threads != busy.worker.threads):
+                self._retire(busy, pool, selector)
+            elif queue:
+                self._give(busy, queue.popleft())
+        while queue and len(pool) < self._workers:
+            task = queue.popleft()
+            worker = WorkerProcess(task.threads, self._memory_bytes, hash_seed=task.message.get("process", 0))
+            busy = _Busy(worker)
+            selector.register(worker, selectors.EVENT_READ, busy)
+            pool.append(busy)
+            self._give(busy, task)
+            busy.deadline = time.monotonic() + STARTUP_SECONDS
+
+    def _give(self, busy: _Busy, task: Task) -> None:
+        busy.task, busy.begun = task, None
+        # Discovery and inputs happen before the first question begins.
+        busy.deadline = time.monotonic() + STARTUP_SECONDS
+        busy.worker.send(task.message)
+
+    def _retire(self, busy: _Busy, pool: list[_Busy], selector: selectors.BaseSelector) -> None:
+        selector.unregister(busy.worker)
+        pool.remove(busy)
+        busy.worker.end()
+
+    def _listen(
+        self, busy: _Busy, queue: deque[Task], pool: list[_Busy], selector: selectors.BaseSelector
+    ) -> Iterator[Result]:
+        messages = busy.worker.messages()
+        if messages is None:
+            yield from self._bury(busy, queue, pool, selector, None, "")
+            return
+        for message in messages:
+            if "begin" in message:
+                begun = message["begin"]
+                busy.begun = (begun["trial"], begun["probe"])
+                factor = COMPILATION_FACTOR if begun["probe"] in ("compilation", "timing") else 1.0
+                busy.deadline = time.monotonic() + factor * self._limits.timeout_seconds
+            elif "result" in message:
+                result = Result.from_json(message["result"])
+                if busy.task is not None:
+                    busy.task.open.pop((result.trial.id, result.probe), None)
+                busy.begun = None
+                yield result
+            elif "done" in message:
+                busy.task, busy.begun = None, None
+            elif "broken" in message:
+                yield from self._broken(busy, message["broken"])
+            elif "ready" in message:
+                self.import_seconds += message["ready"]["import_seconds"]
+            else:
+                if "timed" in message and busy.task is not None:
+                    for key in [k for k in busy.task.open if k[0].startswith(message["timed"] + "/")]:
+                        busy.task.open.pop(key)
+                self._on_message({**message, "process": busy.task.message.get("process", 0) if busy.task else 0})
+
+    def _broken(self, busy: _Busy, text: str) -> Iterator[Result]:
+        """The harness itself failed inside a task: every open question says so."""
+        assert busy.task is not None
+        last = text.strip().splitlines()[-1] if text.strip() else "unknown"
+        for trial, probe in list(busy.task.open):
+            yield Result(parse_trial(trial), probe, "error", f"the worker failed: {last}", notes={"output": text})
+        busy.task.open.clear()
+
+    def _police(
+        self, queue: deque[Task], pool: list[_Busy], selector: selectors.BaseSelector
+    ) -> Iterator[Result]:
+        now = time.monotonic()
+        for busy in [b for b in pool if b.task is not None]:
+            busy.worker.bound_output()
+            resident = busy.worker.resident_bytes()
+            if now > busy.deadline:
+                spent = self._limits.timeout_seconds
+                yield from self._bury(busy, queue, pool, selector, "timed_out", f"no answer within {spent:.0f} s")
+            elif resident > 1.1 * self._memory_bytes:
+                yield from self._bury(
+                    busy, queue, pool, selector, "out_of_memory", f"{resident} bytes resident, limit {self._memory_bytes}"
+                )
+
+    def _bury(
+        self,
+        busy: _Busy,
+        queue: deque[Task],
+        pool: list[_Busy],
+        selector: selectors.BaseSelector,
+        status: Status | None,
+        reason: str,
+    ) -> Iterator[Result]:
+        """Blames the question that had begun and queues the others without that implementation."""
+        self._retire(busy, pool, selector)
+        tail, end = busy.worker.end()
+        task = busy.task
+        if task is None:
+            return
+        if status is None:
+            near = busy.worker.highest_rss > NEAR_LIMIT * self._memory_bytes
+            status = "out_of_memory" if end == -9 and near else "crashed"
+            reason = describe_end(end)
+        if busy.begun is None:
+            # It died before any question: the machine or the suite's import is at fault, not a trial.
+            for trial, probe in list(task.open):
+                yield Result(parse_trial(trial), probe, status, f"the worker {reason} before it began", notes={"output": tail})
+            return
+        trial, probe = busy.begun
+        yield Result(parse_trial(trial), probe, status, f"{reason} during {probe}", notes={"output": tail})
+        rest = without(task, trial)
+        if rest is not None:
+            queue.appendleft(rest)
+
+
+def without(task: Task, dead_trial: str) -> Task | None:
+    """Returns the task with what is still open and without one trial, None when nothing is left."""
+    still_open = {key: None for key in task.open if key[0] != dead_trial}
+    blocks = []
+    for form in task.message["blocks"]:
+        block = Block.from_json(form)
+        probes = {}
+        for name, asked in block.probes.items():
+            left = tuple(p for p in asked if (f"{block.case.id}/{name}", p) in still_open)
+            if left:
+                probes[name] = left
+        if probes:
+            blocks.append(Block(block.case, probes).to_json())
+    if not blocks:
+        return None
+    return Task({**task.message, "blocks": blocks}, task.threads, still_open)

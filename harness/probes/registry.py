@@ -1,0 +1,35 @@
+"""Which function answers which probe, and what happens when one fails to.
+
+Exceptions of an implementation are sorted inside the probes; what arrives here is SystemExit, a
+KeyboardInterrupt raised by an implementation, or a fault of the harness: each becomes a Result with
+text, never an exception out of a run.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from harness.block import Answer, OpenBlock
+from harness.probes.accuracy import accuracy
+from harness.probes.compilation import compilation
+from harness.probes.memory import memory
+from harness.probes.overflow import overflow
+
+Probe = Callable[[OpenBlock, str], Answer]
+PROBE_FUNCTIONS: Mapping[str, Probe] = MappingProxyType(
+    {"accuracy": accuracy, "overflow": overflow, "memory": memory, "compilation": compilation}
+)
+
+
+def ask(probe: str, block: OpenBlock, name: str) -> Answer:
+    """Returns the answer of a probe; whatever escapes it becomes status crashed or error."""
+    try:
+        return PROBE_FUNCTIONS[probe](block, name)
+    except (SystemExit, KeyboardInterrupt) as error:
+        return Answer("crashed", f"{name} ended the interpreter by {type(error).__name__}({error})")
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[-3:]
+        where = " < ".join(f"{f.name}:{f.lineno}" for f in reversed(frames))
+        return Answer("error", f"{type(error).__name__}: {error} ({where})")

@@ -1,0 +1,282 @@
+"""What does it cost in time? Interleaved blocks in a fresh random order per round, never alone.
+
+One block calls an implementation until about `block_seconds` have passed, on a rotating pool of fresh
+clones made outside the clock, so that results cached by pointer and in-place writers flatter
+nobody. Passes: forward, backward alone (graphs built outside the clock), both (the ranking pass). Wall
+and process time, involuntary switches and minor faults are kept per block. The trap: correctness is
+looked at once more after timing on unseen inputs, because an implementation may be right only while
+it is watched.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from harness.block import OpenBlock
+from harness.calling import Bound, failure, gradients_of, leaves
+from harness.outcome import severity
+from harness.results import Finding, Status
+from harness.sample import Sample
+from harness.standard import observe, upstream_for
+from harness.stats import half_width
+
+NAME = "timing"
+Pass = Literal["forward", "backward", "both"]
+PASSES: tuple[Pass, ...] = get_args(Pass)
+POOL = 8
+POOL_BYTES = 1 << 28
+# Forward and backward alone are shown beside the ranking pass and timed in every fourth round.
+SIDE_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How long to time: seconds per block, rounds per process, and when the interval is narrow enough."""
+
+    block_seconds: float = 0.01
+    rounds: int = 16
+    most_rounds: int = 32
+    processes: int = 3
+    narrow: float = 0.02
+    budget_seconds: float = 20.0
+    passes: tuple[str, ...] = PASSES
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form that goes to a worker."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Any]) -> Measure:
+        """Returns the measure of a JSON form."""
+        return cls(**{**form, "passes": tuple(form["passes"])})
+
+
+@dataclass
+class Runner:
+    """One implementation while it is timed: its callable, loops per pass, and its seconds so far."""
+
+    name: str
+    bound: Bound
+    loops: dict[str, int] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    kinds_before: frozenset[str] = frozenset()
+
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+def time_block(
+    block: OpenBlock, names: tuple[str, ...], process: int, measure: Measure, emit: Emit, begin: Callable[[str], None]
+) -> None:
+    """Times the implementations of a block in this process and emits samples, failures and the stop reason."""
+    runners = _ready(block, names, measure, emit, begin)
+    if not runners:
+        return
+    order = random.Random(f"{block.seed}/{process}/{block.case.id}")
+    baseline = block.suite.baseline.name
+    start, done, reason = time.perf_counter(), 0, "rounds spent"
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        while done < measure.most_rounds:
+            side = done % SIDE_ROUNDS == 0
+            for name in PASSES:
+                if name in measure.passes and (name == "both" or side):
+                    _round(block, runners, name, done, order, measure, emit, begin)
+            done += 1
+            if done >= measure.rounds and _narrow(runners, baseline, measure):
+                reason = f"interval within {measure.narrow:.0%}"
+                break
+            if time.perf_counter() - start > measure.budget_seconds:
+                reason = "budget spent"
+                break
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    stored = block.drawn()[0]
+    emit({"stopped": {"rounds": done, "reason": reason, "traffic_bytes": stored.input_bytes + stored.gradient_bytes}})
+    if process == 0:
+        for runner in runners:
+            _checked_again(block, runner, emit, begin)
+
+
+def _ready(
+    block: OpenBlock, names: tuple[str, ...], measure: Measure, emit: Emit, begin: Callable[[str], None]
+) -> list[Runner]:
+    runners = []
+    for name in names:
+        begin(name)
+        try:
+            runner = Runner(name, block.bound(name))
+            seen = observe(runner.bound, block.standard(name), block.case.dtype, block.case.device, NAME)
+            if seen.status != "ok" or any(f.kind in ("raises", "shape", "no_gradient") for f in seen.findings):
+                status: Status = seen.status if seen.status != "ok" else "skipped"
+                emit({"failed": {"name": name, "status": status, "reason": seen.reason or "does not answer; see accuracy"}})
+                continue
+            runner.kinds_before = frozenset(f.kind for f in seen.findings if f.severity == "error")
+            for kind in PASSES:
+                runner.loops[kind] = _calibrated(block, runner, kind, measure)
+        except BaseException as error:  # an implementation that calls sys.exit costs itself only
+            _failed(name, error, emit)
+            continue
+        runners.append(runner)
+    return runners
+
+
+def _failed(name: str, error: BaseException, emit: Emit) -> None:
+    status, reason = failure(error)
+    if not isinstance(error, Exception):
+        status, reason = "crashed", f"ended the interpreter by {reason}"
+    emit({"failed": {"name": name, "status": status or "skipped", "reason": reason}})
+
+
+def _calibrated(block: OpenBlock, runner: Runner, kind: Pass, measure: Measure) -> int:
+    """Returns how many calls last about a block; the second of two single calls is the guide."""
+    for _ in range(2):
+        seconds = _timed(block, runner.bound, kind, 1)["wall_seconds"]
+    loops = max(1, round(measure.block_seconds / max(seconds, 1e-7)))
+    if kind == "backward":
+        # Every graph of the block is alive at once.
+        size = 16 * max(block.drawn()[0].input_bytes, 1)
+        loops = min(loops, max(1, POOL_BYTES // size), 512)
+    return loops
+
+
+def _round(
+    block: OpenBlock,
+    runners: list[Runner],
+    kind: Pass,
+    number: int,
+    order: random.Random,
+    measure: Measure,
+    emit: Emit,
+    begin: Callable[[str], None],
+) -> None:
+    for place, runner in enumerate(order.sample(runners, len(runners))):
+        begin(runner.name)
+        try:
+            sample = _timed(block, runner.bound, kind, runner.loops[kind])
+        except BaseException as error:
+            _failed(runner.name, error, emit)
+            runners.remove(runner)
+            continue
+        if kind == "both":
+            runner.seconds.append(sample["wall_seconds"] / runner.loops[kind])
+        emit(
+            {
+                "sample": {
+                    "trial": f"{block.case.id}/{runner.name}",
+                    "round": number,
+                    "place": place,
+                    "pass": kind,
+                    "loops": runner.loops[kind],
+                    **sample,
+                }
+            }
+        )
+
+
+def _timed(block: OpenBlock, bound: Bound, kind: Pass, loops: int) -> dict[str, Any]:
+    """Times `loops` calls of one pass; everything that is not the pass happens outside the clock."""
+    stored, options = block.drawn()
+    device = block.case.device
+    pool = [leaves(stored, device) for _ in range(_pool_size(stored, loops))]
+    upstream = upstream_for(stored, options)
+    upstream = None if upstream is None else upstream.to(device)
+    graphs: list[tuple[Tensor, Sample]] = []
+    if kind == "backward":
+        graphs = [(bound.loss(s.tensors), s) for s in (pool[i % len(pool)] for i in range(loops))]
+    _synchronise(device)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    cpu, wall = time.process_time(), time.perf_counter()
+    if kind == "forward":
+        for index in range(loops):
+            bound.loss(pool[index % len(pool)].tensors)
+    elif kind == "backward":
+        for loss, sample in graphs:
+            gradients_of(loss, sample, upstream)
+    else:
+        for index in range(loops):
+            sample = pool[index % len(pool)]
+            gradients_of(bound.loss(sample.tensors), sample, upstream)
+    _synchronise(device)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "wall_seconds": wall,
+        "cpu_seconds": cpu,
+        "involuntary_switches": after.ru_nivcsw - before.ru_nivcsw,
+        "minor_faults": after.ru_minflt - before.ru_minflt,
+    }
+
+
+def _pool_size(stored: Sample, loops: int) -> int:
+    return max(1, min(loops, POOL, POOL_BYTES // max(stored.input_bytes, 1)))
+
+
+def _synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+    elif device == "xpu":
+        torch.xpu.synchronize()
+
+
+def _narrow(runners: list[Runner], baseline: str, measure: Measure) -> bool:
+    base = next((r for r in runners if r.name == baseline), runners[0])
+    for runner in runners:
+        if runner is not base:
+            ratios = [a / b for a, b in zip(runner.seconds, base.seconds, strict=False)]
+            if half_width(ratios) > measure.narrow:
+                return False
+    return True
+
+
+def _checked_again(block: OpenBlock, runner: Runner, emit: Emit, begin: Callable[[str], None]) -> None:
+    begin(runner.name)
+    seen = observe(runner.bound, block.standard(runner.name, repeat=1), block.case.dtype, block.case.device, NAME)
+    new = [f for f in seen.findings if f.severity == "error" and f.kind not in runner.kinds_before]
+    if new:
+        message = f"unseen inputs after timing: {new[0].group}: {new[0].message}"
+        finding = Finding("wrong_while_timed", severity("wrong_while_timed"), NAME, new[0].group, message, new[0].witness)
+        emit({"finding": {"name": runner.name, "finding": finding.to_json()}})
+
+
+def copy_bandwidth(size_bytes: int = 1 << 26, repeats: int = 9) -> float:
+    """Returns this machine's copy bandwidth in bytes per second: read plus write of a large tensor."""
+    source = torch.ones(size_bytes // 4)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        target.copy_(source)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size_bytes / sorted(seconds)[len(seconds) // 2]
+
+
+def timer_seconds() -> float:
+    """Returns the cost of one reading of both clocks, as spent inside a timed block."""
+    count = 1000
+    start = time.perf_counter()
+    for _ in range(count):
+        time.process_time()
+        time.perf_counter()
+    return (time.perf_counter() - start) / count
+
+
+def is_fused(forward_seconds: float, backward_seconds: float) -> bool:
+    """Tells whether forward already computes the gradients: backward takes under a fifth of it."""
+    return math.isfinite(backward_seconds) and backward_seconds < 0.2 * forward_seconds

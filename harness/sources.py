@@ -1,0 +1,111 @@
+"""What decides an answer besides the inputs: sources and versions, hashed.
+
+The hash of an implementation covers its module, the modules of the same top-level package that it
+imports (found by reading import statements), extension files by content, the declaration of its
+family (oracle and regimes live there), and the versions of the distributions involved. The trap:
+hashing the function alone would reuse a result after a helper one import away has changed.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from functools import lru_cache, partial
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
+
+from harness.implementation import Implementation
+from harness.suite import Suite
+
+
+def source_hash(suite: Suite, implementation: Implementation) -> str:
+    """Returns the hash of everything that decides the answers of an implementation."""
+    functions: list[object] = [implementation.function, implementation.prepare, suite.oracle]
+    functions += [getattr(suite.oracle, part, None) for part in ("rows", "gradient", "terms")]
+    functions += [regime.function for regime in suite.regimes] + [v.adapt for v in suite.variants]
+    modules = {module for function in functions if (module := module_of(function))}
+    declared = f"{implementation.name}/{implementation.contract.definition!r}/{implementation.compiled}"
+    digest = hashlib.sha256(declared.encode())
+    for name in sorted(modules):
+        digest.update(f"{name}={module_hash(name)};".encode())
+    return digest.hexdigest()[:16]
+
+
+def module_of(function: object) -> str | None:
+    """Returns the module that a callable (or the callable inside a partial) was defined in."""
+    inner = function.func if isinstance(function, partial) else function
+    name = getattr(inner, "__module__", None)
+    return name if isinstance(name, str) and name in sys.modules else None
+
+
+@lru_cache(maxsize=None)
+def module_hash(name: str) -> str:
+    """Returns the hash of a module: sources it reaches in its package, or its distribution's version."""
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names or top == "builtins":
+        return sys.version
+    if top in ("torch", "numpy") or top == "harness":
+        # The harness's own changes are the protocol version's business.
+        return _distribution_version(top)
+    digest = hashlib.sha256(_distribution_version(top).encode())
+    for path in sorted(reachable_files(name)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def reachable_files(name: str) -> set[Path]:
+    """Returns the files of a module and of what it imports from the same top-level package."""
+    top = name.partition(".")[0]
+    found: dict[str, Path] = {}
+    queue = [name]
+    while queue:
+        current = queue.pop()
+        path = _file_of(current)
+        if current in found or path is None:
+            continue
+        found[current] = path
+        if path.suffix == ".py":
+            queue += [n for n in _imports(path, current) if n.partition(".")[0] == top]
+    return set(found.values())
+
+
+def _file_of(name: str) -> Path | None:
+    module = sys.modules.get(name)
+    origin = getattr(module, "__file__", None)
+    if origin is None:
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            return None
+        origin = spec.origin if spec is not None else None
+    return Path(origin) if origin and Path(origin).exists() else None
+
+
+def _imports(path: Path, name: str) -> Iterable[str]:
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([base] if base else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+@lru_cache(maxsize=1)
+def _distributions() -> dict[str, list[str]]:
+    return dict(packages_distributions())
+
+
+def _distribution_version(top: str) -> str:
+    names = _distributions().get(top, [])
+    try:
+        return ";".join(f"{n}={version(n)}" for n in sorted(names))
+    except PackageNotFoundError:
+        return ""

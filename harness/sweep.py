@@ -1,0 +1,281 @@
+"""Axes to plan: what a user asked for times what the suites declare, composed by a profile.
+
+quick: all regimes x dtypes at the usual variant, a covering set over variant x regime x dtype x
+shape, ladders once per dtype, at most ARTEFACTS compiled forms, time and memory at real shapes.
+full: the whole product. llm: vocabulary-sized classes at batches that fit. An axis value that the
+user gives replaces the profile's. The trap: what a profile leaves out is said, never silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from harness.calling import admission
+from harness.environment import absent_devices, available_bytes
+from harness.errors import UsageError, unknown
+from harness.filters import filter_predicate, keyword_predicate
+from harness.pairs import covering
+from harness.plan import PROBES, Absent, Block, Plan, Refusal
+from harness.regime import Regime
+from harness.sample import Shape
+from harness.suite import Suite
+from harness.trial import DEVICES, DTYPES, Case, Trial
+
+PROFILES = ("quick", "full", "llm")
+ARTEFACTS = 40
+TIMED_DTYPES = ("float32", "bfloat16", "float16")
+LLM_CLASSES = (32000, 50257, 128256, 256000)
+LLM_BATCHES = (16, 1024)
+# float64 truth, sensitivities, bounds and labels, and several copies in the dtype while judging.
+ORACLE_BYTES_PER_ENTRY = 80
+COPIES_PER_ENTRY = 8
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The axes a user asked for; None leaves an axis to the profile."""
+
+    profile: str = "quick"
+    variants: tuple[str, ...] | None = None
+    regimes: tuple[str, ...] | None = None
+    dtypes: tuple[str, ...] | None = None
+    devices: tuple[str, ...] | None = None
+    batches: tuple[int, ...] | None = None
+    classes: tuple[int, ...] | None = None
+    threads: tuple[int, ...] = (1,)
+    probes: tuple[str, ...] | None = None
+    filters: tuple[str, ...] = ()
+    keyword: str = ""
+    excludes: tuple[Mapping[str, Any], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Cases:
+    """Collects which implementation is asked which probe in which case, in order."""
+
+    def __init__(self) -> None:
+        self.asked: dict[Case, dict[str, dict[str, None]]] = {}
+
+    def add(self, case: Case, names: Iterable[str], probes: Iterable[str]) -> None:
+        for name in names:
+            self.asked.setdefault(case, {}).setdefault(name, {}).update(dict.fromkeys(probes))
+
+
+def planned(sweep: Sweep, suites: Mapping[str, Suite]) -> Plan:
+    """Returns the plan of a sweep over suites; raises UsageError for values that do not exist."""
+    _check(sweep, suites)
+    present, absent = _devices(sweep)
+    composed = _Cases()
+    left_out: list[str] = []
+    for suite in suites.values():
+        for device in present:
+            _COMPOSERS[sweep.profile](composed, suite, device, sweep, left_out)
+    return _admitted(composed, suites, sweep, absent, left_out)
+
+
+def _check(sweep: Sweep, suites: Mapping[str, Suite]) -> None:
+    declared = {
+        "--variant": (sweep.variants, [v.name for s in suites.values() for v in s.variants]),
+        "--regime": (sweep.regimes, [r.name for s in suites.values() for r in s.regimes]),
+        "--dtype": (sweep.dtypes, list(DTYPES)),
+        "--device": (sweep.devices, list(DEVICES)),
+        "--probe": (sweep.probes, list(PROBES)),
+        "--profile": ((sweep.profile,), list(PROFILES)),
+    }
+    for flag, (asked, allowed) in declared.items():
+        for value in asked or ():
+            if value not in allowed:
+                raise UsageError(unknown(f"{flag} {value}", flag.strip("-"), value, dict.fromkeys(allowed)))
+    for flag, numbers in (("--batch", sweep.batches), ("--classes", sweep.classes), ("--threads", sweep.threads)):
+        for number in numbers or ():
+            if number < 1:
+                raise UsageError(f"{flag} {number}: must be 1 or more.")
+
+
+def _devices(sweep: Sweep) -> tuple[list[str], list[Absent]]:
+    missing = absent_devices()
+    asked = sweep.devices or DEVICES
+    absent = [Absent("device", device, missing[device]) for device in asked if device in missing]
+    return [device for device in asked if device not in missing], absent
+
+
+def _kept(suite: Suite, sweep: Sweep) -> tuple[list[str], list[Regime], list[str]]:
+    """Returns variants, regimes and dtypes of a suite that the sweep wants; the first variant is usual."""
+    variants = [v.name for v in suite.variants if sweep.variants is None or v.name in sweep.variants]
+    regimes = [r for r in suite.regimes if sweep.regimes is None or r.name in sweep.regimes]
+    return variants, regimes, list(sweep.dtypes or DTYPES)
+
+
+def _shapes(declared: Iterable[Shape], sweep: Sweep) -> list[Shape]:
+    """Returns shapes with the axes that the user gave put in their place."""
+    shapes = [
+        Shape(batch, classes)
+        for shape in declared
+        for batch, classes in product(sweep.batches or (shape.batch,), sweep.classes or (shape.classes,))
+    ]
+    return list(dict.fromkeys(shapes))
+
+
+def _names(suite: Suite, *, compiled: bool | None = None) -> list[str]:
+    return [i.name for i in suite.implementations if compiled is None or i.compiled is compiled]
+
+
+def _case(suite: Suite, variant: str, regime: Regime, dtype: str, device: str, shape: Shape, threads: int) -> Case:
+    fixed = regime.shape(shape)
+    return Case(suite.name, variant, regime.name, dtype, device, fixed.batch, fixed.classes, threads)
+
+
+def _quick(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: list[str]) -> None:
+    variants, regimes, dtypes = _kept(suite, sweep)
+    if not variants or not regimes:
+        return
+    usual = _shapes([suite.shapes.usual], sweep)
+    timed_dtypes = [d for d in dtypes if d in TIMED_DTYPES] or dtypes
+    home = regimes[0]
+    for threads in sweep.threads:
+        for shape, dtype in product(usual, dtypes):
+            for regime in regimes:
+                case = _case(suite, variants[0], regime, dtype, device, shape, threads)
+                # A regime that fixes its classes would need an artefact of its own.
+                fits = case.shape == shape
+                composed.add(case, _names(suite, compiled=None if fits else False), ("accuracy",))
+            case = _case(suite, variants[0], home, dtype, device, shape, threads)
+            composed.add(case, _names(suite), ("overflow",))
+            composed.add(case, _names(suite, compiled=True), ("compilation",))
+        for shape, dtype in product(_shapes(suite.shapes.timed, sweep), timed_dtypes):
+            case = _case(suite, variants[0], home, dtype, device, shape, threads)
+            composed.add(case, _names(suite), ("accuracy", "memory", "timing"))
+            composed.add(case, _names(suite, compiled=True), ("compilation",))
+        _add_slow_regime(composed, suite, device, sweep, threads)
+        shapes = _shapes([suite.shapes.usual, *suite.shapes.covering], sweep)
+        regime_names = [r.name for r in regimes]
+        rows = covering([regime_names, variants, shapes, dtypes])
+        for name, variant, shape, dtype in rows:
+            case = _case(suite, variant, suite.regime(name), dtype, device, shape, threads)
+            composed.add(case, _names(suite, compiled=False), ("accuracy",))
+        for variant in variants[1:]:
+            case = _case(suite, variant, home, timed_dtypes[0], device, usual[0], threads)
+            composed.add(case, _names(suite, compiled=True), ("accuracy", "compilation"))
+    whole = len(variants) * len(regimes) * len(dtypes) * len(shapes)
+    left_out.append(
+        f"{suite.name} on {device}: quick asks the covering set of {len(rows)} of {whole} combinations of "
+        f"variant, regime, dtype and shape; `--profile full` asks all"
+    )
+    if len(timed_dtypes) < len(dtypes):
+        untimed = ", ".join(d for d in dtypes if d not in timed_dtypes)
+        left_out.append(f"{suite.name} on {device}: quick does not time {untimed}; `--profile full` does")
+
+
+def _add_slow_regime(composed: _Cases, suite: Suite, device: str, sweep: Sweep, threads: int) -> None:
+    """Times one more regime at the middle shape: the speed of a loss depends on its input values."""
+    variants, regimes, dtypes = _kept(suite, sweep)
+    shapes = _shapes(suite.shapes.timed, sweep)
+    slow = next((r for r in regimes[1:] if r.name == suite.shapes.slow_regime), None)
+    if slow is None or "float32" not in dtypes:
+        return
+    case = _case(suite, variants[0], slow, "float32", device, shapes[len(shapes) // 2], threads)
+    composed.add(case, _names(suite), ("accuracy", "timing"))
+
+
+def _full(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: list[str]) -> None:
+    variants, regimes, dtypes = _kept(suite, sweep)
+    every = _shapes([suite.shapes.usual, *suite.shapes.covering, *suite.shapes.timed], sweep)
+    timed = _shapes(suite.shapes.timed, sweep)
+    for variant, regime, dtype, shape, threads in product(variants, regimes, dtypes, every, sweep.threads):
+        case = _case(suite, variant, regime, dtype, device, shape, threads)
+        composed.add(case, _names(suite), ("accuracy",))
+        if shape in timed:
+            composed.add(case, _names(suite), ("memory", "timing"))
+        if regime is regimes[0]:
+            composed.add(case, _names(suite, compiled=True), ("compilation",))
+            if shape == every[0]:
+                composed.add(case, _names(suite), ("overflow",))
+
+
+def _llm(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: list[str]) -> None:
+    variants, regimes, dtypes = _kept(suite, sweep)
+    shapes = [Shape(b, c) for b, c in product(sweep.batches or LLM_BATCHES, sweep.classes or LLM_CLASSES)]
+    wanted = [r for r in regimes if sweep.regimes or r.classes is None][:3] if sweep.regimes is None else regimes
+    for regime, dtype, shape, threads in product(
+        wanted, [d for d in dtypes if d in TIMED_DTYPES] or dtypes, shapes, sweep.threads
+    ):
+        case = _case(suite, variants[0], regime, dtype, device, shape, threads)
+        composed.add(case, _names(suite), ("accuracy", "memory", "timing") if regime is wanted[0] else ("accuracy",))
+        if regime is wanted[0]:
+            composed.add(case, _names(suite, compiled=True), ("compilation",))
+    left_out.append(
+        f"{suite.name} on {device}: llm asks the regimes {', '.join(r.name for r in wanted)} and no ladders; "
+        "`--profile quick` has them"
+    )
+
+
+_COMPOSERS = {"quick": _quick, "full": _full, "llm": _llm}
+
+
+def needed_bytes(case: Case) -> int:
+    """Returns an estimate of the memory that a case needs with its truth and one implementation."""
+    size = {"float64": 8, "float32": 4}.get(case.dtype, 2)
+    return case.batch * case.classes * (ORACLE_BYTES_PER_ENTRY + COPIES_PER_ENTRY * size)
+
+
+def _excluded(trial: Trial, excludes: tuple[Mapping[str, Any], ...]) -> bool:
+    facts = trial.facts()
+    for rule in excludes:
+        for key in rule:
+            if key not in facts:
+                raise UsageError(unknown(f"[[sweep.exclude]] {key} = {rule[key]!r}", "axis", key, facts))
+        if all(facts[key] in {str(v) for v in (value if isinstance(value, list) else [value])} for key, value in rule.items()):
+            return True
+    return False
+
+
+def _admitted(
+    composed: _Cases, suites: Mapping[str, Suite], sweep: Sweep, absent: list[Absent], left_out: list[str]
+) -> Plan:
+    fits, matches = filter_predicate(sweep.filters), keyword_predicate(sweep.keyword)
+    blocks: list[Block] = []
+    refusals: list[Refusal] = []
+    artefacts: set[tuple[str, ...]] = set()
+    beyond = 0
+    limit = available_bytes()
+    for case, implementations in composed.asked.items():
+        suite = suites[case.suite]
+        asked: dict[str, tuple[str, ...]] = {}
+        for name, probes in implementations.items():
+            trial = Trial(case, name)
+            wanted = tuple(p for p in PROBES if p in probes and (sweep.probes is None or p in sweep.probes))
+            if not wanted or not fits(trial) or not matches(trial) or _excluded(trial, sweep.excludes):
+                continue
+            refused = admission(suite, suite.implementation(name), case)
+            if refused is not None:
+                refusals.append(Refusal(trial, *refused))
+                continue
+            if needed_bytes(case) > limit:
+                refusals.append(Refusal(trial, "skipped", _too_large(case, limit)))
+                continue
+            if suite.implementation(name).compiled and sweep.profile == "quick":
+                artefact = (*case.artefact, name)
+                if artefact not in artefacts and len(artefacts) >= ARTEFACTS:
+                    beyond += 1
+                    continue
+                artefacts.add(artefact)
+            asked[name] = wanted
+        if asked:
+            blocks.append(Block(case, asked))
+    if beyond:
+        left_out.append(
+            f"{beyond} compiled trials beyond {ARTEFACTS} compiled artefacts; `--profile full` asks them"
+        )
+    return Plan(tuple(blocks), tuple(refusals), tuple(absent), tuple(left_out))
+
+
+def _too_large(case: Case, limit: int) -> str:
+    from harness.units import byte_count
+
+    return (
+        f"needs about {byte_count(needed_bytes(case))} for inputs, truth and one implementation at batch "
+        f"{case.batch} x {case.classes} classes, {byte_count(limit)} are available; lower --batch or --classes"
+    )

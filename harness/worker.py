@@ -1,0 +1,164 @@
+"""A child interpreter that answers questions: JSON lines in on stdin, JSON lines out on a pipe of its own.
+
+Nothing of an implementation crosses the pipe but numbers and text: every exception becomes text
+here, SystemExit and KeyboardInterrupt included, and each finished Result is sent at once, so a
+death costs only what had begun. The trap: file descriptors 1 and 2 belong to the implementation, so
+messages travel on a descriptor that was opened for them before torch was imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+
+class Channel:
+    """The message pipe to the driver."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Sends one message as a line of strict JSON."""
+        from harness.results import dumps
+
+        self._file.write(dumps(message) + "\n")
+        self._file.flush()
+
+
+def main() -> None:
+    """Runs tasks from stdin until it closes; started by `harness.transport`."""
+    channel = Channel(int(os.environ.pop("LOSSGAUGE_MESSAGES")))
+    _die_with_parent()
+    _limit_memory(int(os.environ.pop("LOSSGAUGE_MEMORY_BYTES", "0")))
+    tasks = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    # An implementation that reads stdin must not eat the tasks.
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    start = time.perf_counter()
+    import torch
+
+    channel.send({"ready": {"import_seconds": time.perf_counter() - start, "pid": os.getpid()}})
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    session = _Session(channel)
+    for line in tasks:
+        session.answer(json.loads(line))
+
+
+class _Session:
+    """State between tasks: the discovered suites, and what was compiled last."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._suites: dict[str, Any] = {}
+        self._selection: str = ""
+        self._profiler_warm = False
+
+    def answer(self, task: Mapping[str, Any]) -> None:
+        """Answers one task and says that it is done; a broken harness is text, too."""
+        try:
+            self._discover(task["selection"])
+            if task["kind"] == "timing":
+                self._time(task)
+            else:
+                self._ask(task)
+        except BaseException as error:
+            import traceback
+
+            self._channel.send({"broken": "".join(traceback.format_exception(error))[-4000:]})
+        self._channel.send({"done": task["id"]})
+
+    def _discover(self, selection: Mapping[str, Any]) -> None:
+        from harness.discovery import Selection, discover
+
+        text = json.dumps(selection, sort_keys=True)
+        if text != self._selection:
+            self._suites = dict(discover(Selection.from_json(selection)).suites)
+            self._selection = text
+
+    def _ask(self, task: Mapping[str, Any]) -> None:
+        from harness.block import OpenBlock, reset_compiler
+        from harness.plan import Block
+
+        reset_compiler()
+        before: OpenBlock | None = None
+        for form in task["blocks"]:
+            block = Block.from_json(form)
+            opened = OpenBlock(self._suites[block.case.suite], block.case, task["seed"])
+            if before is not None:
+                opened.adopt(before)
+            before = opened
+            for probe, name in block.questions():
+                self._one(opened, probe, name)
+
+    def _one(self, opened: Any, probe: str, name: str) -> None:
+        from harness.probes.registry import ask
+        from harness.results import Result
+        from harness.trial import Trial
+
+        if probe == "memory" and not self._profiler_warm:
+            from harness.probes.memory import warm_up_profiler
+
+            warm_up_profiler()
+            self._profiler_warm = True
+        trial = Trial(opened.case, name)
+        self._channel.send({"begin": {"trial": trial.id, "probe": probe}})
+        start = time.perf_counter()
+        answer = ask(probe, opened, name)
+        result = Result(
+            trial,
+            probe,
+            answer.status,
+            answer.reason,
+            answer.findings,
+            answer.numbers,
+            answer.notes,
+            spent_seconds=time.perf_counter() - start,
+        )
+        self._channel.send({"result": result.to_json()})
+
+    def _time(self, task: Mapping[str, Any]) -> None:
+        from harness.block import OpenBlock, reset_compiler
+        from harness.plan import Block
+        from harness.probes.timing import Measure, copy_bandwidth, time_block, timer_seconds
+        from harness.trial import Trial
+
+        bandwidth = copy_bandwidth()
+        self._channel.send({"machine": {"copy_bandwidth": bandwidth, "timer_seconds": timer_seconds()}})
+        for form in task["blocks"]:
+            block = Block.from_json(form)
+            reset_compiler()
+            self._channel.send({"opening": block.case.id})
+            opened = OpenBlock(self._suites[block.case.suite], block.case, task["seed"])
+
+            def begin(name: str, case: Any = block.case) -> None:
+                self._channel.send({"begin": {"trial": Trial(case, name).id, "probe": "timing"}})
+
+            def emit(message: dict[str, Any], case: Any = block.case) -> None:
+                self._channel.send({**message, "case": case.id})
+
+            measure = Measure.from_json(task["measure"])
+            time_block(opened, block.timed(), task["process"], measure, emit, begin)
+            self._channel.send({"timed": block.case.id})
+
+
+def _die_with_parent() -> None:
+    """Asks Linux to kill this worker when the driver dies; elsewhere a closed stdin ends it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    """Limits the data segment, so that torch's allocator raises instead of the machine swapping."""
+    if limit_bytes and sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))

@@ -1,0 +1,90 @@
+"""A run as markdown for a pull request or a job summary: verdict first, at most 60 kB, no images.
+
+GitHub cuts a job summary off at a size, and it cuts the end: so tables are limited and the whole
+is shortened here, with a sentence, never by somebody else in the middle of a row. The trap: text from
+plug-ins may hold pipes, newlines and tags, all of which break a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from tabulate import tabulate
+
+from harness import units
+from harness.run import Run
+from reports import findings, sections, verdict
+from reports.declared import Declared
+from reports.ranking import Group, Standing
+from reports.records import Record
+from reports.speed import Choice
+from reports.table import GLYPHS, Cell, Table
+
+MOST_BYTES = 60_000
+_MOST_FINDINGS = 20
+_MOST_CHOICES = 60
+_MOST_CELL = 300
+
+
+def markdown(
+    run: Run, rows: Sequence[Record], ranks: Mapping[Group, Standing], found: Sequence[Choice]
+) -> str:
+    """Returns the report of a run as markdown of at most 60 kB."""
+    counts = " · ".join(f"{c.name} {units.count(c.trials)}" for c in verdict.counts(rows)) or "no trials"
+    parts = [_text(verdict.sentence(rows, ranks, found)), f"{counts} (of {units.counted(len(rows), 'trial')})"]
+    parts += [f"- **{_text(alarm)}**" for alarm in verdict.alarms(run, rows, ranks)[:20]]
+    if found:
+        table = sections.which_one(found[:_MOST_CHOICES])
+        left = len(found) - _MOST_CHOICES
+        more = f"\n\n{units.counted(left, 'further row')} in report.html." if left > 0 else ""
+        parts.append(f"## Which one?\n\n{_table(table)}{more}")
+    listed = findings.findings_table(findings.distinct(rows), _MOST_FINDINGS, short=True)
+    if listed:
+        parts.append(f"## Findings\n\n{_table(listed)}\n\n{_text(listed.note)}".rstrip())
+    parts.append(_environment(run))
+    return _shortened("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _environment(run: Run) -> str:
+    declared = Declared(run.manifest)
+    pairs = verdict.facts(run)
+    pairs += [(name, str(value)) for form in declared.environment.values() for name, value in form.items()]
+    if not pairs:
+        return ""
+    lines = "\n".join(f"- {_text(name)}: {_text(value)[:_MOST_CELL]}" for name, value in pairs[:80])
+    return f"<details><summary>Environment</summary>\n\n{lines}\n\n</details>\n\nEverything: report.html, results.csv."
+
+
+def _table(table: Table) -> str:
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    aligned = ["right" if place in table.right else "left" for place in range(len(table.heads))]
+    return tabulate(rows, list(table.heads), tablefmt="github", colalign=aligned if rows else None,
+                    disable_numparse=True)  # fmt: skip
+
+
+def _cell(cell: Cell) -> str:
+    glyph = GLYPHS[cell.css]
+    text = " ".join(part for part in (glyph, cell.text) if part)
+    small = cell.small if len(cell.small) <= _MOST_CELL else f"{cell.small[:_MOST_CELL]}…"
+    return _text(f"{text} ({small})" if text and small else text or small)
+
+
+def _text(text: str) -> str:
+    """Returns text that cannot end a table cell, open a tag or mention anybody."""
+    flat = escape(" ".join(text.split()), quote=False)
+    return flat.replace("|", "\\|").replace("`", "'").replace("@", "@\u200b")
+
+
+def _shortened(text: str) -> str:
+    if len(text.encode()) <= MOST_BYTES:
+        return text
+    note = "\n\nCut off here at 60 kB; report.html holds everything.\n"
+    lines: list[str] = []
+    left = MOST_BYTES - len(note.encode())
+    for line in text.split("\n"):
+        left -= len(line.encode()) + 1
+        if left < 0:
+            break
+        lines.append(line)
+    return "\n".join(lines) + note

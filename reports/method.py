@@ -1,0 +1,107 @@
+"""Method and limits: how the numbers came about, with what, and what was not asked.
+
+Everything here is read from the manifest; a part that the manifest lacks is left out. The trap: a
+limit that is not printed reads as a guarantee, so what was left out is listed before the glossary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness import units
+from harness.outcome import KINDS
+from harness.results import QUANTITIES
+from reports.declared import Declared
+from reports.table import Cell, Table, cells
+
+_WORDS = (
+    ("suite", "a loss family: one definition, many implementations"),
+    ("implementation", "a callable under test"),
+    ("oracle", "the high-precision truth for value and gradient"),
+    ("baseline", "the implementation that ratios are taken against"),
+    ("clean control", "an implementation that must have no finding; if it has one, the harness is suspect"),
+    ("variant", "a set of loss options"),
+    ("regime", "an input distribution"),
+    ("case", "variant × regime × dtype × device × batch × classes × threads"),
+    ("trial", "a case and an implementation"),
+    ("finding", "a named defect with a witness that reproduces it"),
+    ("known", "a finding that the suite lists with its reason; shown, and never a surprise"),
+    ("ulp", "distance to the exact value in units of the last place of the dtype at that value"),
+    ("worst error", "the largest found, hence a lower bound of the largest there is"),
+    ("rankable", "accuracy and overflow answered, no error anywhere on the declared domain"),
+    ("unproven", "accuracy or overflow has no answer, so nothing is recommended"),
+    ("not shown to differ", "the intervals overlap or hold 1; it does not say that the two are equal"),
+)
+
+
+def limits(declared: Declared) -> list[str]:
+    """Returns the sentences on method and on what was left out."""
+    sentences = declared.sentences("method")
+    bandwidth = declared.number("copy_bandwidth_bytes_per_second")
+    if bandwidth is not None:
+        sentences.append(f"This machine copies {units.bandwidth(bandwidth)}; shares of bandwidth are of that.")
+    sentences += [f"Left out: {item}" for item in declared.sentences("left_out")]
+    sentences += [f"Skipped {axis} {value}: {reason}" for axis, value, reason in declared.skipped_axes]
+    return sentences
+
+
+def tables(declared: Declared) -> list[Table]:
+    """Returns the tables of this section that have content."""
+    found = [
+        _environment(declared),
+        _configuration(declared),
+        _suites(declared),
+        Table("Findings, and what each word means", ("word", "meaning"), [
+            cells(kind.cell, f"{name}: {kind.sentence}") for name, kind in KINDS.items()
+        ]),
+        Table("Quantities in results.csv", ("column", "meaning"), [
+            cells(quantity.name, f"{quantity.about} [{quantity.unit}]") for quantity in QUANTITIES
+        ]),
+        Table("Glossary", ("word", "meaning"), [cells(*pair) for pair in _WORDS]),
+    ]  # fmt: skip
+    return [table for table in found if table.rows]
+
+
+def _environment(declared: Declared) -> Table:
+    rows = [
+        cells(name, _said(value), part)
+        for part, form in declared.environment.items()
+        for name, value in form.items()
+    ]
+    return Table("Environment", ("fact", "value", "part of"), rows)
+
+
+def _configuration(declared: Declared) -> Table:
+    rows = []
+    for key, entry in declared.mapping("config").items():
+        if isinstance(entry, Mapping):
+            rows.append(cells(key, _said(entry.get("value")), _said(entry.get("source"))))
+        else:
+            rows.append(cells(key, _said(entry), ""))
+    return Table("Effective configuration and where each value came from", ("key", "value", "source"), rows)
+
+
+def _suites(declared: Declared) -> Table:
+    rows = [
+        cells(
+            Cell(family.name, "", family.formula),
+            family.oracle,
+            Cell(units.count(len(family.regimes)), "", _pairs(family.regimes)),
+            Cell(units.count(len(family.variants)), "", _pairs(family.variants)),
+        )
+        for family in declared.families.values()
+    ]
+    return Table("Suites", ("suite", "oracle", "regimes", "variants"), rows)
+
+
+def _pairs(words: Mapping[str, str]) -> str:
+    return "\n".join(f"{name}: {about}" if about else name for name, about in words.items())
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)

@@ -1,0 +1,152 @@
+"""A run as one HTML file that opens offline by double click, sections in the order of decisions.
+
+Text from plug-ins is escaped by the template engine and loses its URL schemes, the one script is
+named by its hash in the content security policy, nothing is loaded. The trap: figures are the
+dearest part, so for more than six suites only those with most timed trials get one, and it is said.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from harness import units
+from harness.run import Run
+from reports import data, findings, method, sections, verdict
+from reports.curves import MEMORY, THROUGHPUT, TIME, over_classes
+from reports.declared import Declared
+from reports.figures import Drawing, picture
+from reports.matrix import matrices
+from reports.panels import colour_name, glyph
+from reports.ranking import Group, Standing
+from reports.records import Record
+from reports.speed import Choice
+from reports.table import GLYPHS, Table
+
+_MOST_FIGURES = 6
+_MOST_FINDINGS = 200
+_SCHEME = re.compile(r"https?://", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class SuiteView:
+    """What the page shows of one suite: key of its implementations, figures and tables."""
+
+    name: str
+    key: tuple[tuple[int, str, str, str, str], ...]
+    picture: Drawing | None
+    curves: Drawing | None
+    memory_curves: Drawing | None
+    speed: Table | None
+    memory: Table | None
+
+
+def page(
+    run: Run, rows: Sequence[Record], ranks: Mapping[Group, Standing], found: Sequence[Choice]
+) -> str:
+    """Returns the report of a run as HTML."""
+    declared = Declared(run.manifest)
+    suites = [view for view in _suites(rows, found, declared) if view]
+    drawn = sum(view.picture is not None for view in suites)
+    timed = sum(view.speed is not None for view in suites)
+    distinct = findings.distinct(rows)
+    environment = _templates()
+    script = _source("table.js")
+    return environment.get_template("report.html.j2").render(
+        title=f"lossgauge {declared.text('name') or run.path.name}",
+        sentence=verdict.sentence(rows, ranks, found),
+        facts=verdict.facts(run),
+        command=declared.text("command"),
+        counts=verdict.counts(rows),
+        total=len(rows),
+        alarms=verdict.alarms(run, rows, ranks),
+        which_one=sections.which_one(found) if found else None,
+        suites=suites,
+        undrawn=f"Drawn for {units.count(drawn)} of {units.counted(timed, 'timed suite')}, those with most timed "
+        "trials; the tables hold all." if drawn < timed else "",
+        matrices=matrices(rows, declared),
+        breaks=sections.breaks(rows, declared),
+        compilation=sections.compilation(rows),
+        findings=findings.findings_table(distinct, _MOST_FINDINGS),
+        limits=method.limits(declared),
+        method=method.tables(declared),
+        sample=data.sample(rows) if rows else None,
+        block=Markup(data.block(rows)),  # noqa: S704 - base64 of our own making
+        script=Markup(script),  # noqa: S704
+        style=Markup(_source("style.css")),  # noqa: S704
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )  # fmt: skip
+
+
+def _suites(rows: Sequence[Record], found: Sequence[Choice], declared: Declared) -> list[SuiteView]:
+    by_suite: dict[str, list[Record]] = {}
+    for row in rows:
+        by_suite.setdefault(row.trial.case.suite, []).append(row)
+    timed = {name: sum("seconds" in row.numbers for row in members) for name, members in by_suite.items()}
+    drawn = sorted(by_suite, key=lambda name: -timed[name])[:_MOST_FIGURES]
+    return [
+        _suite(name, members, [c for c in found if c.suite == name], declared, name in drawn)
+        for name, members in by_suite.items()
+    ]
+
+
+def _suite(
+    name: str, rows: Sequence[Record], found: Sequence[Choice], declared: Declared, drawn: bool
+) -> SuiteView:
+    makers = {row.maker.name: row.maker for row in rows}
+    key = tuple(
+        (
+            maker.place,
+            maker.name,
+            "clean control" if maker.control else "known to be bad" if maker.known_bad else "baseline"
+            if maker.baseline else "",
+            colour_name(maker.place),
+            glyph(maker.place),
+        )
+        for maker in sorted(makers.values(), key=lambda m: m.place)
+    )  # fmt: skip
+    return SuiteView(
+        name,
+        key,
+        picture(name, found) if drawn else None,
+        over_classes(name, rows, (TIME, THROUGHPUT), "time") if drawn else None,
+        over_classes(name, rows, (MEMORY,), "memory") if drawn else None,
+        sections.speed(found, name),
+        sections.memory(rows, name),
+    )
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("reports"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_without_scheme,
+    )
+    environment.globals["glyphs"] = GLYPHS
+    environment.filters["count"] = units.count
+    return environment
+
+
+def _without_scheme(value: Any) -> Any:
+    """Takes the scheme off URLs in text: the page must neither load nor suggest that it loads one."""
+    if isinstance(value, str) and "://" in value:
+        return type(value)(_SCHEME.sub("", value))
+    return value
+
+
+def _source(name: str) -> str:
+    environment = _templates()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]

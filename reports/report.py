@@ -1,0 +1,32 @@
+"""The files that a run leaves for people: results.csv, report.html, report.md.
+
+Records are joined and ranked once and handed to every writer, so the three cannot disagree. The
+trap: a report is written into the run directory, which a run that died early may not have made.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.run import Run
+from reports.frame import write_csv
+from reports.markdown import markdown
+from reports.page import page
+from reports.ranking import standings
+from reports.records import records
+from reports.speed import choices
+
+HTML, MARKDOWN, CSV = "report.html", "report.md", "results.csv"
+
+
+def write_report(run: Run) -> Path:
+    """Writes results.csv, report.html and report.md into the run's directory; returns the HTML path."""
+    rows = records(run)
+    ranks = standings(rows)
+    found = choices(rows, ranks)
+    run.path.mkdir(parents=True, exist_ok=True)
+    write_csv(rows, ranks, run.path / CSV)
+    html = run.path / HTML
+    html.write_text(page(run, rows, ranks, found), encoding="utf-8")
+    (run.path / MARKDOWN).write_text(markdown(run, rows, ranks, found), encoding="utf-8")
+    return html
