@@ -63,7 +63,9 @@ def is_neutral(value: Any, neutral: Any) -> bool:
     return bool(value == neutral)
 
 
-def missing_option(implementation: Implementation, options: Mapping[str, Any], neutral: Mapping[str, Any]) -> str | None:
+def missing_option(
+    implementation: Implementation, options: Mapping[str, Any], neutral: Mapping[str, Any]
+) -> str | None:
     """Returns the first option that matters, is not taken and is not covered by the contract."""
     for name, value in options.items():
         if name not in neutral or implementation.accepts(name) or is_neutral(value, neutral[name]):
@@ -90,7 +92,9 @@ def admission(suite: Suite, implementation: Implementation, case: Case) -> tuple
     return None
 
 
-def bind(implementation: Implementation, options: Mapping[str, Any], variant_options: Mapping[str, Any]) -> Bound:
+def bind(
+    implementation: Implementation, options: Mapping[str, Any], variant_options: Mapping[str, Any]
+) -> Bound:
     """Builds the callable for these options; what `prepare` or a constructor raises goes through."""
     function = implementation.function
     taken = {

@@ -185,7 +185,9 @@ def _suite_of(module: ModuleType, label: str) -> Suite:
     if suite is None:
         raise SuiteError(f"{label}: declares no SUITE; write SUITE = Suite(name=..., ...) in it.")
     if not isinstance(suite, Suite):
-        raise SuiteError(f"{label}: SUITE is a {type(suite).__name__}, not a Suite; write SUITE = Suite(...).")
+        raise SuiteError(
+            f"{label}: SUITE is a {type(suite).__name__}, not a Suite; write SUITE = Suite(...)."
+        )
     return suite
 
 
@@ -256,7 +258,9 @@ def _implementation_at(reference: str) -> Implementation:
 def _with_inputs(chosen: dict[str, Suite], path: str) -> dict[str, Suite]:
     from harness.recorded import inputs_regime
 
-    return {name: replace(suite, regimes=(inputs_regime(Path(path), suite),)) for name, suite in chosen.items()}
+    return {
+        name: replace(suite, regimes=(inputs_regime(Path(path), suite),)) for name, suite in chosen.items()
+    }
 
 
 def _visible(suite: Suite, selection: Selection) -> Suite:

@@ -139,14 +139,18 @@ class LocalEngine:
                 if "timed" in message and busy.task is not None:
                     for key in [k for k in busy.task.open if k[0].startswith(message["timed"] + "/")]:
                         busy.task.open.pop(key)
-                self._on_message({**message, "process": busy.task.message.get("process", 0) if busy.task else 0})
+                self._on_message(
+                    {**message, "process": busy.task.message.get("process", 0) if busy.task else 0}
+                )
 
     def _broken(self, busy: _Busy, text: str) -> Iterator[Result]:
         """The harness itself failed inside a task: every open question says so."""
         assert busy.task is not None
         last = text.strip().splitlines()[-1] if text.strip() else "unknown"
         for trial, probe in list(busy.task.open):
-            yield Result(parse_trial(trial), probe, "error", f"the worker failed: {last}", notes={"output": text})
+            yield Result(
+                parse_trial(trial), probe, "error", f"the worker failed: {last}", notes={"output": text}
+            )
         busy.task.open.clear()
 
     def _police(
@@ -158,10 +162,17 @@ class LocalEngine:
             resident = busy.worker.resident_bytes()
             if now > busy.deadline:
                 spent = self._limits.timeout_seconds
-                yield from self._bury(busy, queue, pool, selector, "timed_out", f"no answer within {spent:.0f} s")
+                yield from self._bury(
+                    busy, queue, pool, selector, "timed_out", f"no answer within {spent:.0f} s"
+                )
             elif resident > 1.1 * self._memory_bytes:
                 yield from self._bury(
-                    busy, queue, pool, selector, "out_of_memory", f"{resident} bytes resident, limit {self._memory_bytes}"
+                    busy,
+                    queue,
+                    pool,
+                    selector,
+                    "out_of_memory",
+                    f"{resident} bytes resident, limit {self._memory_bytes}",
                 )
 
     def _bury(
@@ -186,7 +197,13 @@ class LocalEngine:
         if busy.begun is None:
             # It died before any question: the machine or the suite's import is at fault, not a trial.
             for trial, probe in list(task.open):
-                yield Result(parse_trial(trial), probe, status, f"the worker {reason} before it began", notes={"output": tail})
+                yield Result(
+                    parse_trial(trial),
+                    probe,
+                    status,
+                    f"the worker {reason} before it began",
+                    notes={"output": tail},
+                )
             return
         trial, probe = busy.begun
         yield Result(parse_trial(trial), probe, status, f"{reason} during {probe}", notes={"output": tail})

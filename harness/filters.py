@@ -27,7 +27,9 @@ def filter_predicate(texts: tuple[str, ...]) -> Predicate:
         for term in text.split():
             match = re.fullmatch(r"([\w-]+)(!?=)(.+)", term)
             if match is None:
-                raise UsageError(f"-f {text!r}: {term!r} is not key=value or key!=value; keys: {', '.join(KEYS)}.")
+                raise UsageError(
+                    f"-f {text!r}: {term!r} is not key=value or key!=value; keys: {', '.join(KEYS)}."
+                )
             key, sign, values = match.groups()
             if key not in KEYS:
                 raise UsageError(unknown(f"-f {text!r}", "key", key, KEYS))
@@ -56,7 +58,9 @@ def keyword_predicate(expression: str) -> Predicate:
         nonlocal position
         word = peek()
         if word is None:
-            raise UsageError(f"-k {expression!r}: ends where a word was expected; e.g. 'naive and not float16'.")
+            raise UsageError(
+                f"-k {expression!r}: ends where a word was expected; e.g. 'naive and not float16'."
+            )
         position += 1
         return word
 

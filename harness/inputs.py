@@ -36,9 +36,7 @@ def generator_for(*words: object) -> torch.Generator:
 def resolved_options(suite: Suite, variant: Variant, shape: Shape, dtype: torch.dtype) -> dict[str, Any]:
     """Returns every option of the suite with the variant's values; callable values are called."""
     options = {**suite.options, **variant.options}
-    return {
-        name: value(shape, dtype) if callable(value) else value for name, value in options.items()
-    }
+    return {name: value(shape, dtype) if callable(value) else value for name, value in options.items()}
 
 
 def on_device(options: Mapping[str, Any], device: str) -> dict[str, Any]:

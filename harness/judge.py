@@ -82,7 +82,7 @@ def yardstick(
     return Yardstick(
         truth=truth,
         strict=strict_bound(truth, sensitivity, form, classes, rows, rounding),
-        error=error_bound(truth, form, classes, scale),
+        error=error_bound(truth, form, classes, rows, scale),
         spacing=ulp(truth, form),
         sensitivity=sensitivity,
         infinite=rounds_to_infinity(truth, form),

@@ -16,7 +16,9 @@ from harness.results import Finding, Result
 from harness.suite import Suite
 
 
-def entry_for(implementation: Implementation, result: Result, finding: Finding, torch_version: str) -> Known | None:
+def entry_for(
+    implementation: Implementation, result: Result, finding: Finding, torch_version: str
+) -> Known | None:
     """Returns the first Known entry that covers a finding, or None."""
     facts = {**result.trial.facts(), "kind": finding.kind, "group": finding.group, "probe": finding.probe}
     return next((entry for entry in implementation.known if entry.covers(facts, torch_version)), None)

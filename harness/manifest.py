@@ -72,9 +72,10 @@ def suite_forms(suites: Mapping[str, Suite]) -> dict[str, Any]:
 
 
 def _options_text(options: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{key}={getattr(value, '__name__', repr(value))}" for key, value in options.items()
-    ) or "every option neutral"
+    return (
+        ", ".join(f"{key}={getattr(value, '__name__', repr(value))}" for key, value in options.items())
+        or "every option neutral"
+    )
 
 
 def manifest_form(
@@ -151,7 +152,11 @@ def stored_manifest(folder: Path) -> dict[str, Any] | None:
 def refuse_other_machine(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises RunError with the difference when a run is continued on another machine or torch."""
     old, new = before["environment"]["identity"], now["identity"]
-    changed = [f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    changed = [
+        f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
     if changed:
         raise RunError(
             f"{folder}: was measured elsewhere: {'; '.join(changed)}; use --fresh to measure again, another --out, "

@@ -89,21 +89,28 @@ def rounds_to_infinity(values: Array, form: Format) -> Array:
     return np.asarray(np.abs(values) >= form.largest + half_step)
 
 
-def strict_bound(truth: Array, sensitivity: Array, form: Format, classes: int, rows: int, rounding: float) -> Array:
+def strict_bound(
+    truth: Array, sensitivity: Array, form: Format, classes: int, rows: int, rounding: float
+) -> Array:
     """Returns the strict bound; `rows` > 1 adds 2 + log2 rows for a pairwise reduction.
 
     `rounding` is the oracle's own error in units of N; it matters for float64 alone. NaN where the
     truth is not finite.
     """
-    terms = 4 + math.log2(max(classes, 1)) + (2 + math.log2(rows) if rows > 1 else 0)
+    terms = depth(classes, rows)
     with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray(2 * ulp(truth, form) + (terms * form.arithmetic_roundoff + rounding) * sensitivity)
 
 
-def error_bound(truth: Array, form: Format, classes: int, scale: Array | float = 1.0) -> Array:
+def error_bound(truth: Array, form: Format, classes: int, rows: int, scale: Array | float = 1.0) -> Array:
     """Returns the bound beyond which a broken strict rule is an error; `scale` undoes a reduction."""
-    terms = form.error_factor * (4 + math.log2(max(classes, 1)))
+    terms = form.error_factor * depth(classes, rows)
     return np.asarray(terms * form.roundoff * np.maximum(scale, np.abs(truth)))
+
+
+def depth(classes: int, rows: int) -> float:
+    """Returns the roundings that a sensible evaluation pays: 4 + log2 C, and 2 + log2 rows to reduce."""
+    return 4 + math.log2(max(classes, 1)) + (2 + math.log2(rows) if rows > 1 else 0)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,11 @@ class Block:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form that goes to a worker and into the manifest."""
-        return {"case": self.case.id, **self.case.axes(), "probes": {n: list(p) for n, p in self.probes.items()}}
+        return {
+            "case": self.case.id,
+            **self.case.axes(),
+            "probes": {n: list(p) for n, p in self.probes.items()},
+        }
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> Block:
@@ -110,8 +114,8 @@ class Plan:
                 by_artefact.setdefault(block.case.artefact, []).append(block)
         return sorted(
             (tuple(blocks) for blocks in by_artefact.values()),
-            key=lambda blocks: -sum(
-                len(p) + 20 * ("compilation" in p) for b in blocks for p in b.probes.values()
+            key=lambda blocks: (
+                -sum(len(p) + 20 * ("compilation" in p) for b in blocks for p in b.probes.values())
             ),
         )
 

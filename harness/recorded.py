@@ -30,7 +30,9 @@ def inputs_regime(path: Path, suite: Suite) -> Regime:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise UsageError(f"{call}: is not a safetensors file ({error}); save it with safetensors.torch.save_file.") from None
+        raise UsageError(
+            f"{call}: is not a safetensors file ({error}); save it with safetensors.torch.save_file."
+        ) from None
     pattern = suite.regimes[0].function(Shape(2, 3), torch.finfo(torch.float32), torch.Generator())
     for name in pattern:
         if name not in tensors:
@@ -56,5 +58,8 @@ def _recorded(
 
     tensors = load_file(path)
     rows = torch.randperm(tensors[names[0]].shape[0], generator=generator)[: shape.batch]
-    drawn = {n: tensors[n][rows].double() if tensors[n].is_floating_point() else tensors[n][rows].long() for n in names}
+    drawn = {
+        n: tensors[n][rows].double() if tensors[n].is_floating_point() else tensors[n][rows].long()
+        for n in names
+    }
     return Sample(**drawn)

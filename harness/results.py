@@ -16,9 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from harness.trial import Case, Trial, case_from
 
-Status = Literal[
-    "ok", "unsupported", "skipped", "out_of_memory", "timed_out", "crashed", "error", "not_run"
-]
+Status = Literal["ok", "unsupported", "skipped", "out_of_memory", "timed_out", "crashed", "error", "not_run"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 # Results with these are incomplete: `run` exits 3 when it leaves one behind.
 INCOMPLETE: frozenset[Status] = frozenset({"crashed", "timed_out", "out_of_memory", "error", "not_run"})
@@ -90,8 +88,8 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("bytes_per_second", "B/s", "timing", "minimal traffic over seconds"),
     Quantity("copy_bandwidth_share", "1", "timing", "bytes_per_second over the measured copy bandwidth"),
 )
-# Each climbed ladder adds first_failing_<ladder> and first_dead_<ladder> (probe "overflow").
-LADDER_PREFIXES = ("first_failing_", "first_dead_")
+# Each climbed ladder adds first_failing_<ladder> and first_nonfinite_<ladder>, or first_dead_<ladder>.
+LADDER_PREFIXES = ("first_failing_", "first_nonfinite_", "first_dead_")
 
 
 def number_class(value: float | None) -> NumberClass:

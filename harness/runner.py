@@ -45,7 +45,9 @@ class Order:
 class Runner:
     """Carries out a plan; `reused` counts the questions that were answered by the journal."""
 
-    def __init__(self, plan: Plan, discovered: Discovered, order: Order, torch_version: str, tell: Tell) -> None:
+    def __init__(
+        self, plan: Plan, discovered: Discovered, order: Order, torch_version: str, tell: Tell
+    ) -> None:
         self._plan, self._suites, self._order = plan, discovered.suites, order
         self._torch_version, self._tell = torch_version, tell
         self._hashes: dict[tuple[str, str], str] = {}
@@ -129,7 +131,12 @@ class Runner:
             self.import_seconds += engine.import_seconds
 
     def _task(
-        self, kind: str, number: int, blocks: list[Block], questions: Mapping[tuple[str, str], None], extra: Mapping[str, Any]
+        self,
+        kind: str,
+        number: int,
+        blocks: list[Block],
+        questions: Mapping[tuple[str, str], None],
+        extra: Mapping[str, Any],
     ) -> Task:
         message = {
             "id": number,
@@ -152,7 +159,9 @@ class Runner:
                     yield stored
                 elif trial.id in failed:
                     reason = "an earlier probe crashed, hung or ran out of memory; see there"
-                    yield journal.append(Result(trial, "timing", "skipped", reason), self._key(trial, "timing"))
+                    yield journal.append(
+                        Result(trial, "timing", "skipped", reason), self._key(trial, "timing")
+                    )
                 else:
                     names.append(name)
             if names:
@@ -168,7 +177,9 @@ class Runner:
         tasks = []
         for process in range(processes):
             todo = [b for b in wanted if process not in self.stopwatch.complete.get(b.case.id, {})]
-            for threads, blocks in groupby(sorted(todo, key=lambda b: b.case.threads), key=lambda b: b.case.threads):
+            for threads, blocks in groupby(
+                sorted(todo, key=lambda b: b.case.threads), key=lambda b: b.case.threads
+            ):
                 listed = list(blocks)
                 questions = {(f"{b.case.id}/{name}", "timing"): None for b in listed for name in b.timed()}
                 extra = {"process": process, "measure": self._order.measure.to_json()}
@@ -223,9 +234,12 @@ class Runner:
                 timed = pending.pop((process, case), TimedBlock())
                 if keys.get(case) == line["key"]:
                     timed.stopped = line["stopped"]
-                    timed.failed = {name: (status, reason) for name, (status, reason) in line["failed"].items()}
+                    timed.failed = {
+                        name: (status, reason) for name, (status, reason) in line["failed"].items()
+                    }
                     timed.findings = {
-                        name: [Finding.from_json(f) for f in found] for name, found in line["findings"].items()
+                        name: [Finding.from_json(f) for f in found]
+                        for name, found in line["findings"].items()
                     }
                     self.stopwatch.complete[case][process] = timed
             else:

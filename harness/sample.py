@@ -50,9 +50,7 @@ class Sample:
         wanted = floating[:1] if gradients is None else gradients
         for name in wanted:
             if name not in floating:
-                raise SuiteError(
-                    unknown(f"Sample(gradients={wanted!r})", "floating tensor", name, floating)
-                )
+                raise SuiteError(unknown(f"Sample(gradients={wanted!r})", "floating tensor", name, floating))
         self._tensors: dict[str, Tensor] = dict(tensors)
         self.gradients: tuple[str, ...] = wanted
         self.layout: Layout = layout

@@ -13,7 +13,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterable
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def module_of(function: object) -> str | None:
     return name if isinstance(name, str) and name in sys.modules else None
 
 
-@lru_cache(maxsize=None)
+@cache
 def module_hash(name: str) -> str:
     """Returns the hash of a module: sources it reaches in its package, or its distribution's version."""
     top = name.partition(".")[0]

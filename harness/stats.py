@@ -49,8 +49,12 @@ def estimate(by_process: Sequence[Sequence[float]], confidence: float = 0.95) ->
         return Estimate(math.exp(centre), math.exp(low), math.exp(high), samples, 1)
     from scipy.stats import t
 
-    reach = float(t.ppf(0.5 + confidence / 2, len(medians) - 1) * medians.std(ddof=1) / math.sqrt(len(medians)))
-    return Estimate(math.exp(centre), math.exp(centre - reach), math.exp(centre + reach), samples, len(medians))
+    reach = float(
+        t.ppf(0.5 + confidence / 2, len(medians) - 1) * medians.std(ddof=1) / math.sqrt(len(medians))
+    )
+    return Estimate(
+        math.exp(centre), math.exp(centre - reach), math.exp(centre + reach), samples, len(medians)
+    )
 
 
 def half_width(values: Sequence[float]) -> float:

@@ -89,7 +89,11 @@ def _check(sweep: Sweep, suites: Mapping[str, Suite]) -> None:
         for value in asked or ():
             if value not in allowed:
                 raise UsageError(unknown(f"{flag} {value}", flag.strip("-"), value, dict.fromkeys(allowed)))
-    for flag, numbers in (("--batch", sweep.batches), ("--classes", sweep.classes), ("--threads", sweep.threads)):
+    for flag, numbers in (
+        ("--batch", sweep.batches),
+        ("--classes", sweep.classes),
+        ("--threads", sweep.threads),
+    ):
         for number in numbers or ():
             if number < 1:
                 raise UsageError(f"{flag} {number}: must be 1 or more.")
@@ -123,7 +127,9 @@ def _names(suite: Suite, *, compiled: bool | None = None) -> list[str]:
     return [i.name for i in suite.implementations if compiled is None or i.compiled is compiled]
 
 
-def _case(suite: Suite, variant: str, regime: Regime, dtype: str, device: str, shape: Shape, threads: int) -> Case:
+def _case(
+    suite: Suite, variant: str, regime: Regime, dtype: str, device: str, shape: Shape, threads: int
+) -> Case:
     fixed = regime.shape(shape)
     return Case(suite.name, variant, regime.name, dtype, device, fixed.batch, fixed.classes, threads)
 
@@ -198,12 +204,16 @@ def _full(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: l
 def _llm(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: list[str]) -> None:
     variants, regimes, dtypes = _kept(suite, sweep)
     shapes = [Shape(b, c) for b, c in product(sweep.batches or LLM_BATCHES, sweep.classes or LLM_CLASSES)]
-    wanted = [r for r in regimes if sweep.regimes or r.classes is None][:3] if sweep.regimes is None else regimes
+    wanted = (
+        [r for r in regimes if sweep.regimes or r.classes is None][:3] if sweep.regimes is None else regimes
+    )
     for regime, dtype, shape, threads in product(
         wanted, [d for d in dtypes if d in TIMED_DTYPES] or dtypes, shapes, sweep.threads
     ):
         case = _case(suite, variants[0], regime, dtype, device, shape, threads)
-        composed.add(case, _names(suite), ("accuracy", "memory", "timing") if regime is wanted[0] else ("accuracy",))
+        composed.add(
+            case, _names(suite), ("accuracy", "memory", "timing") if regime is wanted[0] else ("accuracy",)
+        )
         if regime is wanted[0]:
             composed.add(case, _names(suite, compiled=True), ("compilation",))
     left_out.append(
@@ -227,7 +237,10 @@ def _excluded(trial: Trial, excludes: tuple[Mapping[str, Any], ...]) -> bool:
         for key in rule:
             if key not in facts:
                 raise UsageError(unknown(f"[[sweep.exclude]] {key} = {rule[key]!r}", "axis", key, facts))
-        if all(facts[key] in {str(v) for v in (value if isinstance(value, list) else [value])} for key, value in rule.items()):
+        if all(
+            facts[key] in {str(v) for v in (value if isinstance(value, list) else [value])}
+            for key, value in rule.items()
+        ):
             return True
     return False
 

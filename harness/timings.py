@@ -57,7 +57,9 @@ def timing_results(
     return results
 
 
-def _numbers(trial: Trial, by_process: Sequence[TimedBlock], baseline_id: str, bandwidth: float) -> dict[str, float]:
+def _numbers(
+    trial: Trial, by_process: Sequence[TimedBlock], baseline_id: str, bandwidth: float
+) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for kind, prefix in (("both", ""), ("forward", "forward_"), ("backward", "backward_")):
         groups = [list(_per_call(timed.samples, trial.id, kind).values()) for timed in by_process]
@@ -94,7 +96,9 @@ def _ratio(trial_id: str, by_process: Sequence[TimedBlock], baseline_id: str) ->
     return estimate(groups) if any(groups) else None
 
 
-def _rates(found: Estimate, trial: Trial, by_process: Sequence[TimedBlock], bandwidth: float) -> dict[str, float]:
+def _rates(
+    found: Estimate, trial: Trial, by_process: Sequence[TimedBlock], bandwidth: float
+) -> dict[str, float]:
     numbers = {"elements_per_second": trial.case.batch * trial.case.classes / found.value}
     traffic = next((t.stopped["traffic_bytes"] for t in by_process if t.stopped), None)
     if traffic:

@@ -15,7 +15,10 @@ from typing import Any
 from harness.trial import Trial, parse_trial
 
 _COMMIT = ("git", "commit", "git_commit", "revision", "git_revision")
-_DEVICE = ("gpu", "gpu_name", "device_name", "cpu", "cpu_model", "cpu_name", "processor", "machine")
+_DEVICES = (
+    ("cpu", "cpu_model", "cpu_name", "processor", "machine"),
+    ("cuda", "gpu", "gpu_name", "mps", "xpu"),
+)
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,10 @@ class Declared:
         return [str(item) for item in _sequence(self.manifest.get(key))]
 
     def text(self, key: str) -> str:
-        """Returns a scalar of the manifest as text, "" when absent or null."""
+        """Returns a scalar or a list of words of the manifest as text, "" when absent or null."""
         value = self.manifest.get(key)
+        if isinstance(value, list | tuple):
+            return " ".join(map(str, value))
         return "" if value is None else str(value)
 
     def number(self, key: str) -> float | None:
@@ -114,8 +119,8 @@ class Declared:
 
     @property
     def device(self) -> str:
-        """The name of the machine's device, "" when unknown."""
-        return self.fact(*_DEVICE)
+        """The names of the machine's processor and accelerator, "" when unknown."""
+        return ", ".join(filter(None, (self.fact(*names) for names in _DEVICES)))
 
     def planned(self) -> Iterator[tuple[Trial, tuple[str, ...]]]:
         """Yields every planned trial with its probes; raises UsageError for a garbled case id."""

@@ -44,7 +44,8 @@ def picture(suite: str, choices: Sequence[Choice]) -> Drawing | None:
     panels = {(c.device, c.dtype): _points(c) for c in choices}
     if not any(panels.values()):
         return None
-    devices, dtypes = (list(dict.fromkeys(key[i] for key in panels)) for i in (0, 1))
+    drawn = [key for key, points in panels.items() if points]
+    devices, dtypes = (list(dict.fromkeys(key[i] for key in drawn)) for i in (0, 1))
     everything = [point for points in panels.values() for point in points]
     xs = span((v for p in everything for v in (p.low, p.high)), least=1.0)
     ys = span((p.error for p in everything), least=2.0, margin=0.35)
@@ -58,7 +59,7 @@ def picture(suite: str, choices: Sequence[Choice]) -> Drawing | None:
                 _draw(sheet, (row, column), points, (xs, ys), title, edges)
         description = (
             f"{suite}: each marker is one implementation; left is faster, lower is more accurate. "
-            + " ".join(_listed(c, panels[c.device, c.dtype]) for c in choices)
+            + " ".join(_listed(c, panels[c.device, c.dtype]) for c in choices if panels[c.device, c.dtype])
         )
         svg = rendered(
             sheet.figure, f"picture-{suite}", f"{suite}: speed against worst gradient error", description

@@ -34,15 +34,17 @@ class Distinct:
     def upstream(self) -> str:
         """The upstream issue that its Known entry names, "" when there is none."""
         for entry in self.record.maker.known:
-            if entry.get("reason") == self.finding.known:
-                return str(entry.get("upstream") or "")
+            upstream = str(entry.get("upstream") or "")
+            if self.finding.known == entry.get("reason") and upstream not in self.finding.known:
+                return upstream
         return ""
 
     @property
     def sentence(self) -> str:
         """What the kind means, then what was seen."""
         kind = KINDS.get(self.finding.kind)
-        meaning = f"{kind.sentence}: " if kind else ""
+        said = kind is None or kind.sentence in self.finding.message
+        meaning = "" if kind is None or said else f"{kind.sentence}: "
         return f"{meaning}{self.finding.message}"
 
 
@@ -94,7 +96,11 @@ def findings_table(found: Sequence[Distinct], most: int, *, short: bool = False)
             Cell(case.dtype, "", case.device),
             Cell(cell_word(finding.kind), "", finding.group),
             Cell(units.count(item.cases), "", regimes),
-            Cell(item.sentence, "", "\n".join(part for part in (aside, "" if short else _witness(item)) if part)),
+            Cell(
+                item.sentence,
+                "",
+                "\n".join(part for part in (aside, "" if short else _witness(item)) if part),
+            ),
         ]
         rows.append(cells(*row))
     left = len(found) - most
@@ -108,6 +114,10 @@ def findings_table(found: Sequence[Distinct], most: int, *, short: bool = False)
 
 
 def _witness(item: Distinct, most: int = 220) -> str:
-    facts = json.dumps(dict(item.finding.witness), ensure_ascii=False, default=str) if item.finding.witness else ""
+    facts = (
+        json.dumps(dict(item.finding.witness), ensure_ascii=False, default=str)
+        if item.finding.witness
+        else ""
+    )
     facts = facts if len(facts) <= most else f"{facts[:most]}…"
     return f"{item.record.trial.id}\n{facts}".strip()

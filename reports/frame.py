@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-
 from harness.results import QUANTITIES, NumberClass, number_class
 from harness.run import Run
 from harness.trial import AXES
@@ -105,7 +104,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     for name in ("batch", "classes", "threads", "baseline", "control", "known_bad"):
         texts.pop(name, None)  # left to pandas: whole numbers and booleans
     converted = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={n: [""] for n in numbers})
-    return converted.astype({name: "float64" for name in numbers})
+    return converted.astype(dict.fromkeys(numbers, "float64"))
 
 
 def _labels(rows: Sequence[Record], ranks: Mapping[Group, Standing]) -> list[list[object]]:

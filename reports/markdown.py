@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from tabulate import tabulate
-
 from harness import units
 from harness.run import Run
 from reports import findings, sections, verdict
@@ -32,7 +30,10 @@ def markdown(
 ) -> str:
     """Returns the report of a run as markdown of at most 60 kB."""
     counts = " · ".join(f"{c.name} {units.count(c.trials)}" for c in verdict.counts(rows)) or "no trials"
-    parts = [_text(verdict.sentence(rows, ranks, found)), f"{counts} (of {units.counted(len(rows), 'trial')})"]
+    parts = [
+        _text(verdict.sentence(rows, ranks, found)),
+        f"{counts} (of {units.counted(len(rows), 'trial')})",
+    ]
     parts += [f"- **{_text(alarm)}**" for alarm in verdict.alarms(run, rows, ranks)[:20]]
     if found:
         table = sections.which_one(found[:_MOST_CHOICES])
@@ -53,14 +54,16 @@ def _environment(run: Run) -> str:
     if not pairs:
         return ""
     lines = "\n".join(f"- {_text(name)}: {_text(value)[:_MOST_CELL]}" for name, value in pairs[:80])
-    return f"<details><summary>Environment</summary>\n\n{lines}\n\n</details>\n\nEverything: report.html, results.csv."
+    return (
+        f"<details><summary>Environment</summary>\n\n{lines}\n\n</details>\n\n"
+        "Everything: report.html, results.csv."
+    )
 
 
 def _table(table: Table) -> str:
-    rows = [[_cell(cell) for cell in row] for row in table.rows]
-    aligned = ["right" if place in table.right else "left" for place in range(len(table.heads))]
-    return tabulate(rows, list(table.heads), tablefmt="github", colalign=aligned if rows else None,
-                    disable_numparse=True)  # fmt: skip
+    rule = ["--:" if place in table.right else ":--" for place in range(len(table.heads))]
+    lines = [list(table.heads), rule, *([_cell(cell) for cell in row] for row in table.rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(cell: Cell) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from harness import units
 from harness.results import INCOMPLETE
 from reports.declared import Declared, Maker
-from reports.ranking import cell_word, worst_number
+from reports.ranking import cell_word, on_domain, worst_number
 from reports.records import Record
 from reports.speed import dtype_order
 from reports.table import Cell
@@ -99,7 +99,9 @@ def worst_cell(rows: Sequence[Record]) -> Cell:
     cases = f" ({units.counted(len(rows), 'case')})"
     if rank == _NUMBER:
         worst = worst_number(
-            value for each in rows for value in (each.numbers.get("loss_ulps"), each.numbers.get("gradient_ulps"))
+            value
+            for each in rows
+            for value in (each.numbers.get("loss_ulps"), each.numbers.get("gradient_ulps"))
         )
         waiting = any(grade in (_NOT_RUN, _FAILURE) for grade, _, _ in graded)
         text = "ok" if worst is None else units.ulp_number(worst)
@@ -123,7 +125,7 @@ def _grade(row: Record) -> tuple[int, str]:
         rank, word = _NOT_RUN, "not run"
     elif row.status in INCOMPLETE:
         rank, word = _FAILURE, _FAILURES.get(row.status, row.status)
-    for finding in row.findings:
+    for finding in filter(on_domain, row.findings):
         if finding.severity == "note":
             continue
         known = bool(finding.known)

@@ -40,7 +40,9 @@ def limits(declared: Declared) -> list[str]:
     sentences = declared.sentences("method")
     bandwidth = declared.number("copy_bandwidth_bytes_per_second")
     if bandwidth is not None:
-        sentences.append(f"This machine copies {units.bandwidth(bandwidth)}; shares of bandwidth are of that.")
+        sentences.append(
+            f"This machine copies {units.bandwidth(bandwidth)}; shares of bandwidth are of that."
+        )
     sentences += [f"Left out: {item}" for item in declared.sentences("left_out")]
     sentences += [f"Skipped {axis} {value}: {reason}" for axis, value, reason in declared.skipped_axes]
     return sentences

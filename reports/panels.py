@@ -115,7 +115,9 @@ class Panel:
     ) -> None:
         """Draws grid, axes, title and tick labels; a tick is a place in points and its label."""
         right, top = self.left + self.width, self.bottom + self.height
-        lines = [((x, self.bottom), (x, top)) for x, _ in across] + [((self.left, y), (right, y)) for y, _ in up]
+        lines = [((x, self.bottom), (x, top)) for x, _ in across] + [
+            ((self.left, y), (right, y)) for y, _ in up
+        ]
         self.add(LineCollection(lines, colors=GRID, linewidths=0.6))
         self.add(
             Line2D((self.left, self.left, right), (top, self.bottom, self.bottom), color=MUTED, linewidth=0.7)
@@ -129,7 +131,9 @@ class Panel:
         if title:
             self.write(self.left, top + 8, title, size=9, fontweight="bold")
         if labels[0]:
-            self.write(self.left + self.width / 2, self.bottom - 17, labels[0], MUTED, 8, ha="center", va="top")
+            self.write(
+                self.left + self.width / 2, self.bottom - 17, labels[0], MUTED, 8, ha="center", va="top"
+            )
         if labels[1]:
             self.write(
                 12, self.bottom + self.height / 2, labels[1], MUTED, 8, rotation=90, ha="center", va="center"
@@ -187,7 +191,8 @@ class Panel:
             self.write(x + 6, y, str(place), ha="left", va="center")
 
 
-_AROUND = ((8, 0), (-8, 0), (0, 8), (0, -8), (7, 7), (7, -7), (-7, 7), (-7, -7), (15, 5), (15, -5), (-15, 0))
+# Above and below first: a whisker runs through what stands beside its mark.
+_AROUND = ((0, 8), (0, -8), (8, 6), (8, -6), (-8, 6), (-8, -6), (9, 0), (-9, 0), (15, 5), (15, -5), (-15, 0))
 
 
 def labelled(

@@ -2,7 +2,9 @@
 
 rankable: accuracy and overflow were run and no finding has severity error, over all regimes,
 variants and shapes; excluded: an error was found, known or not; unproven: one of the two probes has
-no answer. The trap: a Known entry makes a finding expected, not harmless, so it excludes as well.
+no answer. A ladder is climbed until something fails, far beyond the regimes: where it does is a limit,
+named beside the rank, and excludes nobody. The trap: a Known entry makes a finding expected, not
+harmless, so it excludes as well.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from harness import units
 from harness.outcome import KINDS
-from harness.results import INCOMPLETE, SEVERITIES
+from harness.results import INCOMPLETE, LADDER_PREFIXES, SEVERITIES, Finding
 from reports.declared import Maker
 from reports.records import Record
 
@@ -22,6 +24,7 @@ Rank = Literal["rankable", "excluded", "unproven"]
 NEEDED = ("accuracy", "overflow")
 # Compiler findings cost time, which is ranked anyway; they do not make an answer less right.
 _NOT_NUMERICAL = frozenset({"graph_break", "recompiles"})
+FAILING = LADDER_PREFIXES[0]
 NONFINITE = frozenset({"spurious_nan", "spurious_overflow", "nan_leak"})
 
 
@@ -56,6 +59,7 @@ class Standing:
     regimes: int
     worst_loss: float | None
     worst_gradient: float | None
+    limits: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[Defect, ...]:
@@ -89,6 +93,11 @@ def group_of(row: Record) -> Group:
     """Returns the group that a record counts in."""
     case = row.trial.case
     return Group(case.suite, case.device, case.dtype, row.trial.implementation)
+
+
+def on_domain(finding: Finding) -> bool:
+    """Tells whether a finding lies on the declared domain: everything but the rungs of a ladder."""
+    return not (finding.probe == "overflow" and finding.group.startswith("ladder"))
 
 
 def worst_number(values: Iterable[float | None]) -> float | None:
@@ -127,7 +136,7 @@ def _standing(group: Group, rows: Sequence[Record]) -> Standing:
     counted: dict[tuple[str, str], list[int]] = {}
     for row in rows:
         seen: dict[tuple[str, str], bool] = {}
-        for finding in row.findings:
+        for finding in filter(on_domain, row.findings):
             key: tuple[str, str] = (finding.kind, finding.severity)
             seen[key] = seen.get(key, False) or not finding.known
         for key, is_open in seen.items():
@@ -150,7 +159,20 @@ def _standing(group: Group, rows: Sequence[Record]) -> Standing:
         len({row.trial.case.regime for row in rows if row.ran("accuracy")}),
         worst_number(row.numbers.get("loss_ulps") for row in rows),
         worst_number(row.numbers.get("gradient_ulps") for row in rows),
+        _limits(rows),
     )
+
+
+def _limits(rows: Sequence[Record]) -> tuple[str, ...]:
+    """Says for each ladder from where on an implementation is wrong, the lowest over its cases."""
+    lowest: dict[str, float] = {}
+    for row in rows:
+        if row.ran("overflow"):
+            for name, value in row.numbers.items():
+                if name.startswith(FAILING) and math.isfinite(value):
+                    ladder = name.removeprefix(FAILING)
+                    lowest[ladder] = min(value, lowest.get(ladder, math.inf))
+    return tuple(f"{ladder} {units.number(value)}" for ladder, value in sorted(lowest.items()))
 
 
 def _rank(rows: Sequence[Record], judged: Sequence[Record], defects: list[Defect]) -> tuple[Rank, str]:

@@ -25,7 +25,7 @@ def which_one(choices: Sequence[Choice]) -> Table:
     rows = []
     for choice in choices:
         best = choice.recommended
-        chosen = Cell("none", "e", "no implementation is both proven and free of errors")
+        chosen = Cell("none", "e")
         if best:
             chosen = Cell(best.group.implementation, "best", choice.race.words(best.group.implementation))
         second = choice.runner_up
@@ -35,7 +35,7 @@ def which_one(choices: Sequence[Choice]) -> Table:
                 f"{choice.dtype}",
                 choice.device,
                 chosen,
-                choice.reason,
+                choice.reason or choice.nearest,
                 Cell(second.group.implementation, "", choice.runner_up_words) if second else "",
                 _rejected(choice.rejected),
             )
@@ -46,7 +46,7 @@ def which_one(choices: Sequence[Choice]) -> Table:
         rows,
         note="Rankable is what answered accuracy and overflow without an error on any regime, variant or "
         "shape; known errors exclude too. Clean controls and implementations that are known to be bad are "
-        "never recommended. A time is forward + backward at the largest shape that at least half of the "
+        "never recommended. Limits are first failing values on ladders, beyond the regimes. A time is forward + backward at the largest shape that at least half of the "
         "implementations timed.",
     )
 
@@ -62,6 +62,13 @@ def _rejected(standings: Sequence[Standing], most: int = 4) -> Cell:
 
 def _shortened(text: str, most: int = 90) -> str:
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
+_HAPPENS = {
+    "first_failing_": "stops being right",
+    "first_nonfinite_": "NaN or inf",
+    "first_dead_": "gradient is 0",
+}
 
 
 def breaks(rows: Sequence[Record], declared: Declared) -> Table | None:
@@ -89,21 +96,29 @@ def breaks(rows: Sequence[Record], declared: Declared) -> Table | None:
         return None
     columns = sorted(dtypes, key=dtype_order)
     table = []
+    above: tuple[str, ...] = ()
     for (suite, device, ladder, prefix, name), values in sorted(
         found.items(), key=lambda item: (item[0][:4], declared.maker(item[0][0], item[0][4]).place)
     ):
         family = declared.families.get(suite)
-        what = "stops being right" if prefix == LADDER_PREFIXES[0] else "gradient is 0"
         meaning = family.ladders.get(ladder, "") if family else ""
+        head = Cell(ladder, "", f"{meaning}\n{suite}, {device}".strip())
+        what = Cell(_HAPPENS.get(prefix, prefix.replace("_", " ").strip()))
+        place = (suite, device, ladder, prefix)
         numbers = [_break_cell(values.get(d), (suite, device, name, d) in climbed) for d in columns]
-        table.append(cells(suite, Cell(ladder, "", meaning), what, name, device, *numbers))
+        repeated = (place[:3] == above[:3], place == above)
+        table.append(
+            cells(Cell("") if repeated[0] else head, Cell("") if repeated[1] else what, name, *numbers)
+        )
+        above = place
     return Table(
-        "First value of each ladder at which an implementation stops being right or its gradient dies",
-        ("suite", "ladder", "what happens", "implementation", "device", *columns),
+        "First value of each ladder at which something goes wrong",
+        ("ladder", "what happens there", "implementation", *columns),
         table,
-        rights(*range(5, 5 + len(columns))),
-        "“none” means that the ladder was climbed to its top without failing; implementations that pass every "
-        "ladder have no row.",
+        rights(*range(3, 3 + len(columns))),
+        "“none” means that the ladder was climbed to its top without it; implementations that pass every ladder "
+        "have no row. Ladders go beyond the regimes on purpose: a limit is named with a recommendation and "
+        "excludes nobody.",
     )
 
 
@@ -135,7 +150,9 @@ def speed(choices: Sequence[Choice], suite: str) -> Table | None:
                     choice.race.words(name),
                     _span(numbers, "forward_seconds"),
                     _span(numbers, "backward_seconds"),
-                    Cell(_number(numbers, "ratio", units.multiple), "", "≈" if "not shown" in differs else ""),
+                    Cell(
+                        _number(numbers, "ratio", units.multiple), "", "≈" if "not shown" in differs else ""
+                    ),
                     _number(numbers, "elements_per_second", partial(units.rate, unit="")),
                     _number(numbers, "copy_bandwidth_share", units.percentage),
                     f"{_number(numbers, 'samples', units.count)} / {_number(numbers, 'processes', units.count)}",
@@ -160,7 +177,9 @@ def speed(choices: Sequence[Choice], suite: str) -> Table | None:
 
 def _named(standing: Standing) -> Cell:
     marks = {"excluded": "e", "unproven": "p", "rankable": ""}
-    small = "clean control" if standing.maker.control else "known to be bad" if standing.maker.known_bad else ""
+    small = (
+        "clean control" if standing.maker.control else "known to be bad" if standing.maker.known_bad else ""
+    )
     if not small and standing.rank != "rankable":
         small = standing.rank
     return Cell(standing.group.implementation, marks[standing.rank], small)
@@ -191,7 +210,9 @@ def memory(rows: Sequence[Record], suite: str) -> Table | None:
             if old is None or worst_number((peak, old.numbers["peak_bytes"])) == peak:
                 place[row.trial.implementation] = row
     table = []
-    for (device, dtype), sizes in sorted(measured.items(), key=lambda item: (item[0][0], dtype_order(item[0][1]))):
+    for (device, dtype), sizes in sorted(
+        measured.items(), key=lambda item: (item[0][0], dtype_order(item[0][1]))
+    ):
         everyone = {name for found in sizes.values() for name in found}
         eligible = [size for size, found in sizes.items() if 2 * len(found) >= len(everyone)]
         found = sizes[max(eligible or sizes)]

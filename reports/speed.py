@@ -54,6 +54,15 @@ class Choice:
     runner_up_words: str
 
     @property
+    def nearest(self) -> str:
+        """Says why nobody is recommended, and who was wrong in the smallest share of cases."""
+        wrong = [s for s in self.standings if s.errors and s.maker.recommendable]
+        if not wrong:
+            return "nobody is proven here"
+        best = min(wrong, key=lambda s: s.errors[0].cases / max(1, s.cases))
+        return f"nobody is free of errors; nearest is {best.group.implementation}: {best.cause}"
+
+    @property
     def rejected(self) -> list[Standing]:
         """The ordinary implementations that are excluded or unproven."""
         return [s for s in self.standings if s.rank != "rankable" and s.maker.recommendable]
@@ -90,9 +99,7 @@ def choices(rows: Sequence[Record], ranks: Mapping[Group, Standing]) -> list[Cho
         by_place(ranks).items(),
         key=lambda item: (suites.index(item[0][0]), item[0][1], dtype_order(item[0][2])),
     )
-    return [
-        _choice(place, standings, found.get(place, Race(None, {}))) for place, standings in places
-    ]
+    return [_choice(place, standings, found.get(place, Race(None, {}))) for place, standings in places]
 
 
 def dtype_order(dtype: str) -> int:
@@ -142,6 +149,8 @@ def _reason(best: Standing, field: Sequence[Standing], quiet: bool, timed: bool,
         parts.append(f"{', '.join(tied)} not shown to be slower")
     if best.rank == "rankable" and best.cause:
         parts.append(best.cause)
+    if best.limits:
+        parts.append(f"limits: {', '.join(best.limits)}")
     return "; ".join(part for part in parts if part)
 
 
@@ -159,7 +168,9 @@ def against_baseline(race: Race, name: str) -> str:
     if low is not None and high is not None and low <= 1 <= high:
         return f"not shown to differ from {baseline} in time"
     faster = ratio < 1
-    return f"{units.multiple(1 / ratio if faster else ratio)} {'faster' if faster else 'slower'} than {baseline}"
+    return (
+        f"{units.multiple(1 / ratio if faster else ratio)} {'faster' if faster else 'slower'} than {baseline}"
+    )
 
 
 def _tied(best: Standing, field: Sequence[Standing], race: Race) -> list[str]:

@@ -49,7 +49,7 @@ def _chosen(choice: Choice) -> str:
 
 def _unsafe(standings: Sequence[Standing], most: int = 2) -> str:
     words = [
-        f"{s.group.implementation} unsafe: {defect_words(s.errors, s.cases, 1).removesuffix(' cases')}"
+        f"{s.group.implementation} unsafe: {defect_words(s.errors[:1], s.cases).removesuffix(' cases')}"
         for s in standings[:most]
     ]
     more = f", {len(standings) - most} more unsafe" if len(standings) > most else ""

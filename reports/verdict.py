@@ -28,9 +28,7 @@ class Count:
     css: str
 
 
-def sentence(
-    rows: Sequence[Record], ranks: Mapping[Group, Standing], choices: Sequence[Choice]
-) -> str:
+def sentence(rows: Sequence[Record], ranks: Mapping[Group, Standing], choices: Sequence[Choice]) -> str:
     """Returns the verdict in one or two sentences of plain text."""
     if not rows:
         return "Nothing was planned and nothing was measured, so nothing can be said."
@@ -65,7 +63,7 @@ def _safety(ranks: Mapping[Group, Standing]) -> str:
     verb = "are" if len(wrong) > 1 else "is"
     return (
         f"{worst.group.implementation}{others} of {units.counted(len(everyone), 'implementation')} {verb} "
-        f"unsafe ({worst.group.implementation} in {where}: {defect_words(worst.errors, worst.cases, 1)})"
+        f"unsafe ({worst.group.implementation} in {where}: {defect_words(worst.errors[:1], worst.cases)})"
     )
 
 
@@ -76,7 +74,9 @@ def _advice(choices: Sequence[Choice]) -> str:
     suites = {choice.suite for choice in choices}
     if len(suites) > 1 or len(choices) > 4:
         places = units.counted(len(choices), "combination")
-        return f"a safe one is recommended in {units.count(len(chosen))} of {places} of suite, dtype and device"
+        return (
+            f"a safe one is recommended in {units.count(len(chosen))} of {places} of suite, dtype and device"
+        )
     by_name: dict[str, list[str]] = {}
     devices = {choice.device for choice in choices}
     for choice in chosen:
@@ -105,7 +105,11 @@ def counts(rows: Sequence[Record]) -> list[Count]:
             severity = row.severity or "error"
             word = KINDS[row.outcome].cell if row.outcome in KINDS else row.outcome
             error = severity == "error"
-            key = (3 + SEVERITIES.index(severity), word if error else f"{word} (warning)", "e" if error else "w")
+            key = (
+                3 + SEVERITIES.index(severity),
+                word if error else f"{word} (warning)",
+                "e" if error else "w",
+            )
         by_name[key] = by_name.get(key, 0) + 1
     return [Count(name, trials, css) for (_, name, css), trials in sorted(by_name.items())]
 
@@ -123,10 +127,14 @@ def alarms(run: Run, rows: Sequence[Record], ranks: Mapping[Group, Standing]) ->
             word = row.status.replace("_", " ")
             by_status[word] = by_status.get(word, 0) + 1
         words = ", ".join(f"{units.count(n)} {word}" for word, n in by_status.items())
-        found.append(f"{units.counted(len(failed), 'trial')} of {units.count(len(rows))} have no result: {words}.")
+        found.append(
+            f"{units.counted(len(failed), 'trial')} of {units.count(len(rows))} have no result: {words}."
+        )
     waiting = sum(len(row.unanswered) for row in rows if row.status == "ok")
     if waiting:
-        found.append(f"{units.counted(waiting, 'planned question')} of measured trials still without an answer.")
+        found.append(
+            f"{units.counted(waiting, 'planned question')} of measured trials still without an answer."
+        )
     if run.torn_lines:
         found.append(f"{units.counted(run.torn_lines, 'torn line')} at the end of the journal dropped.")
     for standing in ranks.values():
@@ -137,7 +145,9 @@ def alarms(run: Run, rows: Sequence[Record], ranks: Mapping[Group, Standing]) ->
                 f"{standing.group.dtype} ({defects}): distrust the other findings there."
             )
     found += [f"Left out as broken: {item}" for item in declared.sentences("broken_suites")]
-    found += [f"Listed as known but no longer occurring: {item}" for item in declared.sentences("stale_known")]
+    found += [
+        f"Listed as known but no longer occurring: {item}" for item in declared.sentences("stale_known")
+    ]
     return found
 
 

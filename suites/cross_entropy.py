@@ -42,7 +42,9 @@ def _reduced(losses: Tensor, weights: Tensor, reduction: str, shape: torch.Size)
     return losses.sum() / weights.sum()
 
 
-def _row_weights(logits: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> tuple[Tensor, Tensor]:
+def _row_weights(
+    logits: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
+) -> tuple[Tensor, Tensor]:
     """Returns labels that can be gathered and the weight of every row, 0 where it is ignored."""
     kept = target != ignore_index
     safe = torch.where(kept, target, 0)
@@ -51,7 +53,11 @@ def _row_weights(logits: Tensor, target: Tensor, weight: Tensor | None, ignore_i
 
 
 def naive_loop(
-    logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None, ignore_index: int = -100
+    logits: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
 ) -> Tensor:
     """The textbook row loop -log(exp(z_y) / sum exp(z)), without a shift."""
     rows, labels = _flattened(logits, target)
@@ -104,7 +110,12 @@ def one_hot(
 
 
 def _by_label(
-    label_losses: Tensor, target: Tensor, logits: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
+    label_losses: Tensor,
+    target: Tensor,
+    logits: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
 ) -> Tensor:
     rows, labels = _flattened(label_losses, target)
     safe, weights = _row_weights(logits, labels, weight, ignore_index)
@@ -114,21 +125,33 @@ def _by_label(
 
 
 def softmax_log(
-    logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None, ignore_index: int = -100
+    logits: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
 ) -> Tensor:
     """softmax, then log, then the label: unstable on purpose, seen everywhere."""
     return _by_label(-torch.softmax(logits, 1).log(), target, logits, weight, ignore_index, reduction)
 
 
 def log_softmax_gather(
-    logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None, ignore_index: int = -100
+    logits: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
 ) -> Tensor:
     """log_softmax, then gather the label."""
     return _by_label(-F.log_softmax(logits, 1), target, logits, weight, ignore_index, reduction)
 
 
 def logsumexp_gather(
-    logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None, ignore_index: int = -100
+    logits: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
 ) -> Tensor:
     """logsumexp minus the label's logit: cancels under a common offset."""
     rows, labels = _flattened(logits, target)
@@ -148,7 +171,12 @@ def native(
 ) -> Tensor:
     """torch.nn.functional.cross_entropy."""
     return F.cross_entropy(
-        logits, target, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
+        logits,
+        target,
+        weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
     )
 
 
@@ -181,13 +209,15 @@ def chunked(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
-    rows_per_chunk: int = 16,
+    fewest_rows: int = 16,
 ) -> Tensor:
-    """Native over chunks of rows: never more than a chunk of log-probabilities in flight."""
+    """Native over at most 16 chunks of rows, never fewer than 16 rows in one."""
+    rows_per_chunk = max(fewest_rows, -(-logits.shape[0] // 16))
     options = {"weight": weight, "ignore_index": ignore_index, "label_smoothing": label_smoothing}
     pieces = range(0, logits.shape[0], rows_per_chunk)
     parts = [
-        native(logits[i : i + rows_per_chunk], target[i : i + rows_per_chunk], reduction="none", **options) for i in pieces
+        native(logits[i : i + rows_per_chunk], target[i : i + rows_per_chunk], reduction="none", **options)
+        for i in pieces
     ]
     losses = torch.cat(parts)
     if target.is_floating_point():
@@ -223,7 +253,11 @@ class _ExactGradient(torch.autograd.Function):
 
 
 def exact_gradient(
-    logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None, ignore_index: int = -100
+    logits: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
 ) -> Tensor:
     """Clean control: an autograd.Function with the closed-form gradient, rounded once."""
     rows, labels = _flattened(logits.double(), target)
@@ -265,7 +299,9 @@ def returns_pair(logits: Tensor, target: Tensor) -> Any:
 
 def smoothing_is_none(logits: Tensor, target: Tensor, label_smoothing: float | None = None) -> Tensor:
     """The `smoothing == None` path, which computes 1 - None."""
-    confidence = 1 - label_smoothing if label_smoothing else 1 - (None if label_smoothing == 0 else label_smoothing)  # type: ignore[operator]
+    confidence = (
+        1 - label_smoothing if label_smoothing else 1 - (None if label_smoothing == 0 else label_smoothing)
+    )  # type: ignore[operator]
     rows = -F.log_softmax(logits, 1).gather(1, target.unsqueeze(1)).squeeze(1)
     return (confidence * rows).mean()
 
@@ -355,7 +391,8 @@ SUITE = Suite(
             "scale",
             draw.scaled,
             start=1.0,
-            stop=lambda finfo: float(finfo.max),
+            # Differences of two logits reach twice their size.
+            stop=lambda finfo: 0.49 * float(finfo.max),
             resolution=0.25,
             relative=2.0**-10,
             names="largest |logit|",
@@ -371,12 +408,21 @@ SUITE = Suite(
         ),
         Ladder(
             "rows",
-            draw.repeated_rows,
+            partial(draw.many_rows, lead=3.0),
             start=2.0,
             stop=lambda finfo: float(1 << 17),
             resolution=1.0,
             batch_is_value=True,
-            names="rows in the batch",
+            names="rows in the batch, losses about 0.1",
+        ),
+        Ladder(
+            "rows_untrained",
+            partial(draw.many_rows, lead=-10.0),
+            start=2.0,
+            stop=lambda finfo: float(1 << 17),
+            resolution=1.0,
+            batch_is_value=True,
+            names="rows in the batch, losses about 10",
         ),
     ),
     implementations=(
@@ -389,7 +435,9 @@ SUITE = Suite(
         Implementation(logsumexp_gather, contract=INDEX),
         Implementation(upcast, contract=Contract(dtypes=("float32", "bfloat16", "float16"))),
         Implementation(chunked, contract=ROWS_ONLY),
-        Implementation(log_softmax_gather, name="compiled", contract=INDEX, prepare=partial(torch.compile, dynamic=False)),
+        Implementation(
+            log_softmax_gather, name="compiled", contract=INDEX, prepare=partial(torch.compile, dynamic=False)
+        ),
         Implementation(native, name="compiled_native", prepare=partial(torch.compile, dynamic=False)),
         Implementation(
             partial(upcast, wide_dtype=torch.float64),

@@ -53,7 +53,10 @@ class Verbs(click.Group):
 @click.option("-q", "--quiet", is_flag=True, help="Print results only, no progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every trial as it is measured.")
 @click.option(
-    "--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colour; NO_COLOR is honoured."
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Colour; NO_COLOR is honoured.",
 )
 @click.pass_context
 def lossgauge(ctx: click.Context, quiet: bool, verbose: bool, color: str) -> None:

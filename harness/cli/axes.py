@@ -48,7 +48,9 @@ class Several(click.ParamType):
         self._kind = kind
         self.name = "list" if kind is str else "numbers"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
         """Returns the parts of one occurrence of the flag."""
         if isinstance(value, tuple):
             return value
@@ -97,15 +99,33 @@ def axes_options(command: F) -> F:
     words, numbers = Several(), Several(int)
     options = [
         click.option("--profile", metavar="NAME", help="quick (default), full or llm."),
-        click.option("--suite", type=words, multiple=True, callback=_flattened, help="Name, file.py or module:SUITE."),
-        click.option("--impl", type=words, multiple=True, callback=_flattened, help="Name or package.module:function."),
-        click.option("--variant", type=words, multiple=True, callback=_flattened, help="Sets of loss options."),
+        click.option(
+            "--suite", type=words, multiple=True, callback=_flattened, help="Name, file.py or module:SUITE."
+        ),
+        click.option(
+            "--impl", type=words, multiple=True, callback=_flattened, help="Name or package.module:function."
+        ),
+        click.option(
+            "--variant", type=words, multiple=True, callback=_flattened, help="Sets of loss options."
+        ),
         click.option("--regime", type=words, multiple=True, callback=_flattened, help="Input distributions."),
-        click.option("--dtype", type=words, multiple=True, callback=_flattened, help="float64, float32, bfloat16, float16."),
+        click.option(
+            "--dtype",
+            type=words,
+            multiple=True,
+            callback=_flattened,
+            help="float64, float32, bfloat16, float16.",
+        ),
         click.option("--device", type=words, multiple=True, callback=_flattened, help="cpu, cuda, mps, xpu."),
         click.option("--batch", type=numbers, multiple=True, callback=_flattened, help="Rows."),
         click.option("--classes", type=numbers, multiple=True, callback=_flattened, help="Classes."),
-        click.option("--threads", type=numbers, multiple=True, callback=_flattened, help="Threads of an implementation."),
+        click.option(
+            "--threads",
+            type=numbers,
+            multiple=True,
+            callback=_flattened,
+            help="Threads of an implementation.",
+        ),
         click.option(
             "--probe",
             type=words,
@@ -113,12 +133,22 @@ def axes_options(command: F) -> F:
             callback=_flattened,
             help="accuracy, overflow, memory, compilation, timing.",
         ),
-        click.option("-f", "--filter", "filters", multiple=True, metavar="TERMS", help='"impl=native dtype!=float16".'),
-        click.option("-k", "--keyword", default="", metavar="EXPR", help='Trial ids, e.g. "native and not float16".'),
-        click.option("--include", type=click.Choice(["known_bad"]), multiple=True, help="Also run the known-bad ones."),
-        click.option("--inputs", default="", metavar="FILE", help="Sweep the tensors of a .safetensors file."),
+        click.option(
+            "-f", "--filter", "filters", multiple=True, metavar="TERMS", help='"impl=native dtype!=float16".'
+        ),
+        click.option(
+            "-k", "--keyword", default="", metavar="EXPR", help='Trial ids, e.g. "native and not float16".'
+        ),
+        click.option(
+            "--include", type=click.Choice(["known_bad"]), multiple=True, help="Also run the known-bad ones."
+        ),
+        click.option(
+            "--inputs", default="", metavar="FILE", help="Sweep the tensors of a .safetensors file."
+        ),
         click.option("--seed", type=int, help="Seed of all inputs (default 0)."),
-        click.option("--config", type=click.Path(path_type=Path), help="Configuration file (default lossgauge.toml)."),
+        click.option(
+            "--config", type=click.Path(path_type=Path), help="Configuration file (default lossgauge.toml)."
+        ),
     ]
     for option in reversed(options):
         command = option(command)

@@ -32,7 +32,9 @@ def command(ctx: click.Context, as_json: bool, ids: bool, **flags: Any) -> None:
             "trials": plan.trials,
             "artefacts": plan.artefacts(compiled),
             "blocks": [block.to_json() for block in plan.blocks],
-            "refusals": [{"trial": r.trial.id, "status": r.status, "reason": r.reason} for r in plan.refusals],
+            "refusals": [
+                {"trial": r.trial.id, "status": r.status, "reason": r.reason} for r in plan.refusals
+            ],
             "absent": [a.__dict__ for a in plan.absent],
             "left_out": list(plan.left_out),
             "config": settled.sources,

@@ -37,7 +37,9 @@ class Progress:
         self._counted[word] += 1
         first_bad = word in INCOMPLETE and self._counted[word] == 1
         if self._verbose or (first_bad and not self._quiet):
-            self._line(f"{'! ' if word in INCOMPLETE else '  '}{word:<12} {result.trial.id} {result.probe} {result.reason}")
+            self._line(
+                f"{'! ' if word in INCOMPLETE else '  '}{word:<12} {result.trial.id} {result.probe} {result.reason}"
+            )
 
     def tell(self, phase: str, done: int, total: int) -> None:
         """Shows how far a phase is."""
@@ -48,8 +50,12 @@ class Progress:
             return
         spent = now - self._phase_start
         left = spent / done * (total - done) if done else 0.0
-        bad = ", ".join(f"{word} {self._counted[word]}" for word in sorted(self._counted) if word in INCOMPLETE)
-        line = f"{done}/{total} {PHASES[phase]}  {duration(spent)}, about {duration(left)} left  {bad}".rstrip()
+        bad = ", ".join(
+            f"{word} {self._counted[word]}" for word in sorted(self._counted) if word in INCOMPLETE
+        )
+        line = (
+            f"{done}/{total} {PHASES[phase]}  {duration(spent)}, about {duration(left)} left  {bad}".rstrip()
+        )
         if self._terminal:
             click.echo("\r\x1b[K" + line, err=True, nl=False)
             self._drawn = True

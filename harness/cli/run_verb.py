@@ -56,7 +56,9 @@ def command(ctx: click.Context, config_file: Path | None, **flags: Any) -> None:
     settled, discovered, plan = settled_plan(flags)
     if not plan.blocks and not plan.refusals:
         absent = "; ".join(f"{a.axis} {a.value}: {a.reason}" for a in plan.absent)
-        raise UsageError(f"run: nothing is left to measure{': ' + absent if absent else ''}; loosen the filters.")
+        raise UsageError(
+            f"run: nothing is left to measure{': ' + absent if absent else ''}; loosen the filters."
+        )
     seed = settled.values["seed"]
     folder = flags["out"] or Path("runs") / (plan.hash + (f"-s{seed}" if seed else ""))
     progress = Progress(heartbeat_seconds=flags["heartbeat"], **ctx.obj)
@@ -71,7 +73,9 @@ def command(ctx: click.Context, config_file: Path | None, **flags: Any) -> None:
     if not flags["no_report"]:
         page = _report(folder, progress)
     if interrupted:
-        progress.say(f"interrupted: everything measured is in {folder}; continue with: {shlex.join(_command())}")
+        progress.say(
+            f"interrupted: everything measured is in {folder}; continue with: {shlex.join(_command())}"
+        )
         ctx.exit(130)
     progress.say(f"done in {duration(time.monotonic() - start)}")
     if page is not None:
@@ -82,9 +86,17 @@ def command(ctx: click.Context, config_file: Path | None, **flags: Any) -> None:
     ctx.exit(3 if incomplete or discovered.broken else 0)
 
 
-def _begin(folder: Path, flags: dict[str, Any], settled: Settled, discovered: Any, plan: Any) -> dict[str, Any]:
+def _begin(
+    folder: Path, flags: dict[str, Any], settled: Settled, discovered: Any, plan: Any
+) -> dict[str, Any]:
     from harness.environment import context, identity
-    from harness.manifest import manifest_form, refuse_other_machine, stored_manifest, suite_forms, write_manifest
+    from harness.manifest import (
+        manifest_form,
+        refuse_other_machine,
+        stored_manifest,
+        suite_forms,
+        write_manifest,
+    )
 
     environment = {"identity": identity(), "context": context()}
     if not flags["resume"] and folder.exists():
@@ -189,7 +201,9 @@ def _measure(values: Any, plan: Any) -> Any:
     return Measure(
         block_seconds=values["min_time"],
         rounds=values["rounds"],
-        most_rounds=max(values["rounds"], Measure.most_rounds if values["profile"] != "quick" else values["rounds"]),
+        most_rounds=max(
+            values["rounds"], Measure.most_rounds if values["profile"] != "quick" else values["rounds"]
+        ),
         processes=values["processes"],
         narrow=values["max_noise"],
         budget_seconds=budget,

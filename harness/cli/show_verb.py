@@ -12,7 +12,9 @@ from harness.errors import UsageError, suggestion
 
 @click.command("show", short_help="Show one trial.")
 @click.argument("trial")
-@click.option("--run", "run_path", type=click.Path(path_type=Path), default=Path("runs/latest"), help="Run directory.")
+@click.option(
+    "--run", "run_path", type=click.Path(path_type=Path), default=Path("runs/latest"), help="Run directory."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the stored lines as JSON.")
 def command(trial: str, run_path: Path, as_json: bool) -> None:
     """Print status, numbers, findings and witnesses of TRIAL (an id as in `lossgauge plan --ids`)."""

@@ -50,7 +50,9 @@ class Reference:
     ) -> RowTruth:
         """Evaluates rows and gradients in float64; NaN rows mean undefined."""
         with one_thread():
-            stored = {n: t.detach().cpu().double() if t.is_floating_point() else t.cpu() for n, t in inputs.items()}
+            stored = {
+                n: t.detach().cpu().double() if t.is_floating_point() else t.cpu() for n, t in inputs.items()
+            }
             losses, gradients = self._differentiated(stored, options, wanted)
             spread = {name: np.abs(gradient) for name, gradient in gradients.items()}
             if sensitivities:

@@ -46,7 +46,9 @@ def numbers_of(seen: Observation, stand: Standard) -> dict[str, float]:
     for tensor, got in seen.gradients.items():
         # The first differentiated input names the columns; further ones are judged all the same.
         if tensor == stand.sample.gradients[0]:
-            numbers |= _gradient_numbers(got, seen.gradient_judgements[tensor], stand.gradients[tensor], stand)
+            numbers |= _gradient_numbers(
+                got, seen.gradient_judgements[tensor], stand.gradients[tensor], stand
+            )
     return numbers
 
 
@@ -76,7 +78,9 @@ def _loss_numbers(got: Array, judgement: Judgement, stand: Standard) -> dict[str
     }
 
 
-def _gradient_numbers(got: Array, judgement: Judgement, stick: Yardstick, stand: Standard) -> dict[str, float]:
+def _gradient_numbers(
+    got: Array, judgement: Judgement, stick: Yardstick, stand: Standard
+) -> dict[str, float]:
     if not _countable(stick).any():
         return {}
     unlike = _unlike(stick, got)

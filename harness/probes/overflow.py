@@ -2,11 +2,14 @@
 
 A rung fails when a finding of severity error appears (question "failure") or when a gradient is
 returned as 0 that is a normal number (question "dead_gradient"). The first failing pair of rungs is
-bisected. The trap: failure need not be monotone, so the number is the first failing value *met on
+bisected; where it blows up later than it first fails, that value is found as well. The trap: failure need not be monotone, so the number is the first failing value *met on
 the way up*, and everything below it on the ladder was seen to be right.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -17,98 +20,118 @@ from harness.regime import Ladder
 from harness.results import Finding
 from harness.sample import Shape
 from harness.standard import Observation, observe
-from harness.units import number
+from harness.units import count, number
 
 NAME = "overflow"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a climb looks for: the number it gives, and which findings are it."""
+
+    prefix: str
+    is_met: Callable[[Finding], bool]
+
+
+NONFINITE = ("spurious_nan", "spurious_overflow", "nan_leak")
+FAILING = Event("first_failing", lambda f: f.severity == "error")
+BLOWING_UP = Event("first_nonfinite", lambda f: f.kind in NONFINITE)
+DYING = Event("first_dead", lambda f: f.kind == "dead_gradient")
+
+
+class Climb:
+    """One implementation on one ladder; callables are shared between rungs of equal options."""
+
+    def __init__(self, block: OpenBlock, name: str, ladder: Ladder, callables: dict[str, Bound]) -> None:
+        self._block, self._name, self._ladder, self._callables = block, name, ladder, callables
+        self._seen: dict[float, Observation] = {}
+
+    def first(self, event: Event) -> tuple[float, Finding] | None:
+        """Returns the first value at which an event is met on the way up, and its finding."""
+        finfo = torch.finfo(dtype_named(self._block.case.dtype))
+        skip = self._block.suite.implementation(self._name).skip
+        below: float | None = None
+        for value in self._ladder.rungs(finfo):
+            if self._ladder.batch_is_value and skip and skip(Shape(int(value), self._block.case.classes)):
+                return None
+            if self._asked(value).status != "ok":
+                return None
+            if self._met(value, event) is not None:
+                return self._bisected(below, value, event)
+            below = value
+        return None
+
+    def _met(self, value: float, event: Event) -> Finding | None:
+        return next((f for f in self._asked(value).findings if event.is_met(f)), None)
+
+    def _bisected(self, below: float | None, above: float, event: Event) -> tuple[float, Finding]:
+        resolution, relative = self._ladder.resolution, self._ladder.relative
+        if below is not None and (resolution or relative):
+            while above - below > max(resolution, relative * above):
+                middle = (below * above) ** 0.5 if above > 4 * below > 0 else below + (above - below) / 2
+                if self._ladder.batch_is_value:
+                    middle = float(int(middle))
+                if self._met(middle, event) is not None:
+                    above = middle
+                else:
+                    below = middle
+        finding = self._met(above, event)
+        assert finding is not None
+        return above, finding
+
+    def _asked(self, value: float) -> Observation:
+        if value not in self._seen:
+            stand = self._block.rung(self._ladder, value, self._name)
+            # Options hold tensors of the rung's class count; equal ones share a callable and artefact.
+            key = repr(sorted(stand.options.items(), key=lambda item: item[0]))
+            if key not in self._callables:
+                self._callables[key] = self._block.bound_for(self._name, stand.options, any_shape=True)
+            case = self._block.case
+            self._seen[value] = observe(self._callables[key], stand, case.dtype, case.device, NAME)
+        return self._seen[value]
 
 
 def overflow(block: OpenBlock, name: str) -> Answer:
     """Climbs every ladder of the suite with one implementation."""
     numbers: dict[str, float] = {}
     findings: list[Finding] = []
-    climbed: dict[str, Bound] = {}
+    callables: dict[str, Bound] = {}
+    unreduced = block.suite.variant(block.case.variant).options.get("reduction") == "none"
     for ladder in block.suite.ladders:
-        if ladder.batch_is_value and block.suite.variant(block.case.variant).options.get("reduction") == "none":
+        if ladder.batch_is_value and unreduced:
             continue
+        climb = Climb(block, name, ladder, callables)
         try:
-            met = _climb(block, name, ladder, climbed)
+            for event in (DYING,) if ladder.question == "dead_gradient" else (FAILING, BLOWING_UP):
+                met = climb.first(event)
+                if met is not None:
+                    numbers[f"{event.prefix}_{ladder.name}"] = met[0]
+                    findings.append(_on_ladder(ladder, *met))
         except Exception as error:
             status, reason = failure(error)
             return Answer(status or "error", reason, tuple(findings), numbers)
-        if met is None:
-            continue
-        value, seen = met
-        prefix = "first_failing" if ladder.question == "failure" else "first_dead"
-        numbers[f"{prefix}_{ladder.name}"] = value
-        worst = _blamed(seen, ladder)
-        findings.append(
-            Finding(
-                worst.kind,
-                worst.severity,
-                NAME,
-                f"ladder {ladder.name}",
-                f"from {ladder.names} = {number(value)} on: {worst.group}: {worst.message}",
-                {"ladder": ladder.name, "value": float(value).hex(), **worst.witness},
-            )
-        )
-    return Answer("ok", "", tuple(findings), numbers)
+    return Answer("ok", "", tuple(_distinct(findings)), numbers)
 
 
-def _blamed(seen: Observation, ladder: Ladder) -> Finding:
-    if ladder.question == "dead_gradient":
-        return next(f for f in seen.findings if f.kind == "dead_gradient")
-    return next(f for f in seen.findings if f.severity == "error")
+def _on_ladder(ladder: Ladder, value: float, met: Finding) -> Finding:
+    return Finding(
+        met.kind,
+        met.severity,
+        NAME,
+        f"ladder {ladder.name}",
+        f"from {ladder.names} = {_written(ladder, value)} on: {met.group}: {met.message}",
+        {"ladder": ladder.name, "value": float(value).hex(), **met.witness},
+    )
 
 
-def _fails(seen: Observation, ladder: Ladder) -> bool:
-    if ladder.question == "dead_gradient":
-        return any(finding.kind == "dead_gradient" for finding in seen.findings)
-    return seen.worst_is_error()
+def _written(ladder: Ladder, value: float) -> str:
+    return count(value) if ladder.batch_is_value else number(value, 4)
 
 
-def _climb(block: OpenBlock, name: str, ladder: Ladder, climbed: dict[str, Bound]) -> tuple[float, Observation] | None:
-    finfo = torch.finfo(dtype_named(block.case.dtype))
-    skip = block.suite.implementation(name).skip
-    below: float | None = None
-    for value in ladder.rungs(finfo):
-        if ladder.batch_is_value and skip is not None and skip(Shape(int(value), block.case.classes)):
-            return None
-        seen = _asked(block, name, ladder, value, climbed)
-        if seen.status != "ok":
-            return None
-        if _fails(seen, ladder):
-            return _bisected(block, name, ladder, below, value, seen, climbed)
-        below = value
-    return None
-
-
-def _bisected(
-    block: OpenBlock,
-    name: str,
-    ladder: Ladder,
-    below: float | None,
-    above: float,
-    seen: Observation,
-    climbed: dict[str, Bound],
-) -> tuple[float, Observation]:
-    if below is None or (ladder.resolution == 0 and ladder.relative == 0):
-        return above, seen
-    while above - below > max(ladder.resolution, ladder.relative * above):
-        middle = (below * above) ** 0.5 if above > 4 * below > 0 else below + (above - below) / 2
-        if ladder.batch_is_value:
-            middle = float(int(middle))
-        tried = _asked(block, name, ladder, middle, climbed)
-        if _fails(tried, ladder):
-            above, seen = middle, tried
-        else:
-            below = middle
-    return above, seen
-
-
-def _asked(block: OpenBlock, name: str, ladder: Ladder, value: float, climbed: dict[str, Bound]) -> Observation:
-    stand = block.rung(ladder, value, name)
-    # Options hold tensors of the rung's class count; equal options share one callable and artefact.
-    key = repr(sorted(stand.options.items(), key=lambda item: item[0]))
-    if key not in climbed:
-        climbed[key] = block.bound_for(name, stand.options, any_shape=True)
-    return observe(climbed[key], stand, block.case.dtype, block.case.device, NAME)
+def _distinct(findings: list[Finding]) -> list[Finding]:
+    """Drops the second finding where the first failure is already a blow-up."""
+    kept: list[Finding] = []
+    for finding in findings:
+        if finding not in kept:
+            kept.append(finding)
+    return kept

@@ -76,7 +76,12 @@ Emit = Callable[[dict[str, Any]], None]
 
 
 def time_block(
-    block: OpenBlock, names: tuple[str, ...], process: int, measure: Measure, emit: Emit, begin: Callable[[str], None]
+    block: OpenBlock,
+    names: tuple[str, ...],
+    process: int,
+    measure: Measure,
+    emit: Emit,
+    begin: Callable[[str], None],
 ) -> None:
     """Times the implementations of a block in this process and emits samples, failures and the stop reason."""
     runners = _ready(block, names, measure, emit, begin)
@@ -105,7 +110,15 @@ def time_block(
         gc.enable()
         gc.unfreeze()
     stored = block.drawn()[0]
-    emit({"stopped": {"rounds": done, "reason": reason, "traffic_bytes": stored.input_bytes + stored.gradient_bytes}})
+    emit(
+        {
+            "stopped": {
+                "rounds": done,
+                "reason": reason,
+                "traffic_bytes": stored.input_bytes + stored.gradient_bytes,
+            }
+        }
+    )
     if process == 0:
         for runner in runners:
             _checked_again(block, runner, emit, begin)
@@ -120,9 +133,19 @@ def _ready(
         try:
             runner = Runner(name, block.bound(name))
             seen = observe(runner.bound, block.standard(name), block.case.dtype, block.case.device, NAME)
-            if seen.status != "ok" or any(f.kind in ("raises", "shape", "no_gradient") for f in seen.findings):
+            if seen.status != "ok" or any(
+                f.kind in ("raises", "shape", "no_gradient") for f in seen.findings
+            ):
                 status: Status = seen.status if seen.status != "ok" else "skipped"
-                emit({"failed": {"name": name, "status": status, "reason": seen.reason or "does not answer; see accuracy"}})
+                emit(
+                    {
+                        "failed": {
+                            "name": name,
+                            "status": status,
+                            "reason": seen.reason or "does not answer; see accuracy",
+                        }
+                    }
+                )
                 continue
             runner.kinds_before = frozenset(f.kind for f in seen.findings if f.severity == "error")
             for kind in PASSES:
@@ -246,11 +269,15 @@ def _narrow(runners: list[Runner], baseline: str, measure: Measure) -> bool:
 
 def _checked_again(block: OpenBlock, runner: Runner, emit: Emit, begin: Callable[[str], None]) -> None:
     begin(runner.name)
-    seen = observe(runner.bound, block.standard(runner.name, repeat=1), block.case.dtype, block.case.device, NAME)
+    seen = observe(
+        runner.bound, block.standard(runner.name, repeat=1), block.case.dtype, block.case.device, NAME
+    )
     new = [f for f in seen.findings if f.severity == "error" and f.kind not in runner.kinds_before]
     if new:
         message = f"unseen inputs after timing: {new[0].group}: {new[0].message}"
-        finding = Finding("wrong_while_timed", severity("wrong_while_timed"), NAME, new[0].group, message, new[0].witness)
+        finding = Finding(
+            "wrong_while_timed", severity("wrong_while_timed"), NAME, new[0].group, message, new[0].witness
+        )
         emit({"finding": {"name": runner.name, "finding": finding.to_json()}})
 
 

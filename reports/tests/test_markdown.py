@@ -36,7 +36,11 @@ def test_tables_keep_their_columns(tmp_path):
 def test_hostile_text_is_escaped(tmp_path):
     case = Case("s", "mean", "r", "float32", "cpu", 64, 10, 1)
     found = Finding("raises", "error", "accuracy", "loss", "a | b\n</details><script>`x` @everyone")
-    run = Run(tmp_path, {"schema": 1, "plan": {}}, (Result(Trial(case, "mine"), "accuracy", "ok", findings=(found,)),))
+    run = Run(
+        tmp_path,
+        {"schema": 1, "plan": {}},
+        (Result(Trial(case, "mine"), "accuracy", "ok", findings=(found,)),),
+    )
     text = markdown(run)
     assert "<script>" not in text
     assert "a \\| b" in text

@@ -182,7 +182,9 @@ def test_a_run_of_only_unsupported_trials_recommends_nothing(tmp_path):
     case = refused[0].trial.case.id
     blocks = [{"case": case, "probes": {"compiled": ["admission"]}}]
     only = tuple(r for r in refused if r.trial.case.id == case)
-    html = write_report(type(run)(run.path, {**run.manifest, "plan": {"blocks": blocks}}, only)).read_text("utf-8")
+    html = write_report(type(run)(run.path, {**run.manifest, "plan": {"blocks": blocks}}, only)).read_text(
+        "utf-8"
+    )
     assert "Nothing was measured: 1 unsupported." in html
 
 

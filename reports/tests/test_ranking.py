@@ -72,7 +72,9 @@ def test_a_suite_without_ladders_needs_no_overflow(tmp_path):
 
 
 def test_the_fastest_is_recommended_only_if_it_is_right(tmp_path):
-    choice, _ = decided(tmp_path, answers("wrong", ERROR, seconds=1e-4), answers("slow"), answers("slower", seconds=2e-3))
+    choice, _ = decided(
+        tmp_path, answers("wrong", ERROR, seconds=1e-4), answers("slow"), answers("slower", seconds=2e-3)
+    )
     assert choice.recommended.group.implementation == "slow"
     assert choice.runner_up.group.implementation == "slower"
     assert "2.00x slower" in choice.runner_up_words
@@ -118,7 +120,9 @@ def test_without_times_the_most_accurate_is_recommended_and_it_is_said(tmp_path)
 
 
 def test_overlapping_intervals_are_said(tmp_path):
-    choice, _ = decided(tmp_path, answers("one"), answers("two", seconds=1.005e-3), answers("three", seconds=2e-3))
+    choice, _ = decided(
+        tmp_path, answers("one"), answers("two", seconds=1.005e-3), answers("three", seconds=2e-3)
+    )
     assert choice.recommended.group.implementation == "one"
     assert "two not shown to be slower" in choice.reason
     assert "three" not in choice.reason

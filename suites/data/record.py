@@ -38,12 +38,7 @@ BYTES_ROWS = 128
 BYTES_BATCH_WINDOWS = 32
 BYTES_CONTEXT_BYTES = 128
 # Only modules that stay a single file from Python 3.10 on: a package has no one text to read.
-BYTES_MODULES = (
-    "argparse ast bdb calendar cmd code codecs configparser contextlib copy csv dataclasses"
-    " difflib dis doctest enum fileinput fractions ftplib functools gettext heapq inspect"
-    " ipaddress locale mailbox optparse pdb pickle platform pprint random shutil socket"
-    " statistics subprocess tarfile textwrap threading tokenize traceback typing uuid"
-).split()
+BYTES_MODULES = ["argparse", "ast", "bdb", "calendar", "cmd", "code", "codecs", "configparser", "contextlib", "copy", "csv", "dataclasses", "difflib", "dis", "doctest", "enum", "fileinput", "fractions", "ftplib", "functools", "gettext", "heapq", "inspect", "ipaddress", "locale", "mailbox", "optparse", "pdb", "pickle", "platform", "pprint", "random", "shutil", "socket", "statistics", "subprocess", "tarfile", "textwrap", "threading", "tokenize", "traceback", "typing", "uuid"]
 
 
 @dataclass(frozen=True)
@@ -81,9 +76,7 @@ def digits_training() -> Training:
     try:
         import sklearn.datasets  # type: ignore # it is untyped, and absent where nobody records
     except ImportError as error:
-        raise SystemExit(
-            "Recording the digits needs scikit-learn: pip install scikit-learn"
-        ) from error
+        raise SystemExit("Recording the digits needs scikit-learn: pip install scikit-learn") from error
     torch.manual_seed(SEED)
     pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
     inputs = torch.tensor(pixels, dtype=torch.float32) / DIGITS_LARGEST_PIXEL
@@ -129,8 +122,7 @@ def bytes_training() -> Training:
     recorded_inputs, next_bytes = draw_windows(BYTES_ROWS)
     return Training(
         name="bytes",
-        source=f"{len(BYTES_MODULES)} standard library modules of Python "
-        + platform.python_version(),
+        source=f"{len(BYTES_MODULES)} standard library modules of Python " + platform.python_version(),
         shape="byte model: embedding 64, GRU 256, linear 256",
         network=ByteModel(),
         draw_batch=lambda: draw_windows(BYTES_BATCH_WINDOWS),

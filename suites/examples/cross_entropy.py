@@ -131,7 +131,12 @@ IDENTITIES = (
     ),
     Identity("shift_invariance", _plain, _shifted, variant="mean", regime="unit_normal", source="tutorial D"),
     Identity(
-        "negative_log_likelihood", _plain, _log_likelihood, variant="mean", regime="unit_normal", source="tutorial D"
+        "negative_log_likelihood",
+        _plain,
+        _log_likelihood,
+        variant="mean",
+        regime="unit_normal",
+        source="tutorial D",
     ),
     Identity(
         "one_hot_probabilities_are_indices",

@@ -105,7 +105,9 @@ def terms(inputs: Inputs, options: Options) -> Terms:
     weight, smoothing = options["weight"], float(options["label_smoothing"])
     kept = kept_rows(inputs, options)
     by_index = not target.is_floating_point()
-    column = (torch.where(kept, target, 0) if by_index else torch.zeros(len(kept), dtype=torch.long)).unsqueeze(1)
+    column = (
+        torch.where(kept, target, 0) if by_index else torch.zeros(len(kept), dtype=torch.long)
+    ).unsqueeze(1)
     ones = torch.ones(classes, dtype=torch.float64) if weight is None else weight
     dense = target_slope = None
     if by_index and smoothing == 0:
@@ -196,7 +198,11 @@ def exact(row: Mapping[str, Any], options: Options) -> tuple[Any, Mapping[str, l
     smoothing = arb(float(options["label_smoothing"]))
     if isinstance(target, int) and target == options["ignore_index"]:
         return arb(0), {"logits": [arb(0)] * classes}
-    one_hot = [arb(int(c == target)) for c in range(classes)] if isinstance(target, int) else [arb(float(v)) for v in target]
+    one_hot = (
+        [arb(int(c == target)) for c in range(classes)]
+        if isinstance(target, int)
+        else [arb(float(v)) for v in target]
+    )
     if options["smoothing_over"] == "others":
         share = smoothing / max(classes - 1, 1)
         q = [(1 - smoothing) * one_hot[c] + share * (1 - one_hot[c]) for c in range(classes)]
@@ -215,7 +221,9 @@ def exact(row: Mapping[str, Any], options: Options) -> tuple[Any, Mapping[str, l
         if q[c] == 0:
             continue
         if c not in powers:
-            return arb("+inf"), {"logits": [mass * powers.get(k, arb(0)) / total - q[k] for k in range(classes)]}
+            return arb("+inf"), {
+                "logits": [mass * powers.get(k, arb(0)) / total - q[k] for k in range(classes)]
+            }
         loss += q[c] * (normaliser - arb(logits[c]))
     return loss, {"logits": [mass * powers.get(c, arb(0)) / total - q[c] for c in range(classes)]}
 

@@ -94,9 +94,7 @@ def offset(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
             _log_uniform(half, 1e2, top, generator),
         ]
     )
-    return Sample(
-        logits=_normal(shape, generator) + shifts.unsqueeze(1), target=_labels(shape, generator)
-    )
+    return Sample(logits=_normal(shape, generator) + shifts.unsqueeze(1), target=_labels(shape, generator))
 
 
 def masked(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
@@ -128,10 +126,15 @@ def ignored(shape: Shape, finfo: finfo, generator: Generator, *, share: float) -
 
 
 def scaled(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
-    """Rows of both signs whose largest magnitude is `value`; the first label is the argmax."""
+    """Four rows of both signs whose largest magnitude is `value`; three labels are the argmax.
+
+    One label is the argmin, so the losses sum to at most twice the value: a ladder that ends at half
+    of the range never overflows by the sum, only by the logits.
+    """
     logits = 2 * torch.rand(4, max(shape.classes, 2), generator=generator, dtype=torch.float64) - 1
     logits *= value / logits.abs().max(1, keepdim=True).values
-    target = torch.stack([logits[0].argmax(), logits[1].argmin(), logits[2].argmax(), logits[3].argmin()])
+    target = logits.argmax(1)
+    target[1] = logits[1].argmin()
     return Sample(logits=logits, target=target)
 
 
@@ -142,7 +145,14 @@ def two_class_gap(value: float, shape: Shape, finfo: finfo, generator: Generator
     )
 
 
-def repeated_rows(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
-    """One unit-normal row of three classes, repeated: every batch size has the same mean."""
-    row = torch.randn(1, 3, generator=generator, dtype=torch.float64)
-    return Sample(logits=row.expand(int(value), 3).clone(), target=torch.ones(int(value), dtype=torch.long))
+def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator, *, lead: float) -> Sample:
+    """Rows of three classes from a cycle of 64, the label ahead by about `lead` (behind if negative).
+
+    A lead of 3 keeps the sum of 2^17 losses below 65504, so that what breaks is the count of rows; a
+    lead of -10 is a model at initialisation over a large vocabulary, where the sum breaks first.
+    """
+    count = int(value)
+    cycle = 0.25 * torch.randn(64, 3, generator=generator, dtype=torch.float64)
+    cycle[:, 1] += lead
+    logits = cycle[torch.arange(count) % len(cycle)]
+    return Sample(logits=logits, target=torch.ones(count, dtype=torch.long))
