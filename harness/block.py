@@ -8,6 +8,7 @@ changes; otherwise its recompile limit turns later cases silently into eager one
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +18,7 @@ import torch
 
 from harness.calling import Bound, bind
 from harness.inputs import draw, draw_rung, on_device
+from harness.ledger import Ledger
 from harness.regime import Ladder
 from harness.results import Finding, Status
 from harness.sample import Sample
@@ -39,8 +41,9 @@ class Answer:
 class OpenBlock:
     """Inputs, truth and callables of one case, made on first use."""
 
-    def __init__(self, suite: Suite, case: Case, seed: int) -> None:
+    def __init__(self, suite: Suite, case: Case, seed: int, ledger: Ledger | None = None) -> None:
         self.suite, self.case, self.seed = suite, case, seed
+        self.ledger = ledger or Ledger()
         self._drawn: dict[int, tuple[Sample, dict[str, Any]]] = {}
         self._standards: dict[object, Standard] = {}
         self._bound: dict[str, Bound] = {}
@@ -57,7 +60,8 @@ class OpenBlock:
         key = (repeat, tuple(sorted((k, repr(v)) for k, v in definition.items())))
         if key not in self._standards:
             sample, options = self.drawn(repeat)
-            self._standards[key] = standard(self.suite, sample, options, self.case.dtype, definition)
+            with self.ledger.spending("oracle"):
+                self._standards[key] = standard(self.suite, sample, options, self.case.dtype, definition)
         return self._standards[key]
 
     def rung(self, ladder: Ladder, value: float, name: str) -> Standard:
@@ -66,7 +70,8 @@ class OpenBlock:
         key = (ladder.name, value, tuple(sorted((k, repr(v)) for k, v in definition.items())))
         if key not in self._standards:
             sample, options = draw_rung(ladder, value, self.case, self.suite, seed=self.seed)
-            self._standards[key] = standard(self.suite, sample, options, self.case.dtype, definition)
+            with self.ledger.spending("oracle"):
+                self._standards[key] = standard(self.suite, sample, options, self.case.dtype, definition)
         return self._standards[key]
 
     def bound(self, name: str) -> Bound:
@@ -86,7 +91,7 @@ class OpenBlock:
         implementation = self.suite.implementation(name)
         if any_shape and implementation.compiled:
             implementation = replace(implementation, prepare=partial(torch.compile, dynamic=True))
-        return bind(implementation, on_device(options, self.case.device), given)
+        return bind(implementation, on_device(options, self.case.device), given, self.ledger)
 
     def forget(self, name: str) -> None:
         """Drops the callable of an implementation, so that the next use builds it anew."""
@@ -99,6 +104,7 @@ class OpenBlock:
 
 def reset_compiler() -> None:
     """Forgets every compiled form of this process; the files of the compiler's cache stay."""
-    import torch._dynamo
-
-    torch._dynamo.reset()
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is not None:  # importing it for nothing would cost a second of every worker
+        dynamo.reset()
+        dynamo.config.fail_on_recompile_limit_hit = True

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from harness.implementation import Implementation
+from harness.ledger import Ledger
 from harness.results import Status
 from harness.sample import Sample
 from harness.suite import Suite
 from harness.trial import Case
 
 
-class NotALoss(Exception):
+class NotALossError(Exception):
     """What came back is not a loss tensor; a finding, never an error of the user."""
 
 
@@ -34,9 +35,10 @@ class Bound:
 
     implementation: Implementation
     call: Callable[..., Any]
+    ledger: Ledger
 
     def loss(self, tensors: tuple[Tensor, ...]) -> Tensor:
-        """Calls the implementation and reads the loss; raises NotALoss for anything but a tensor."""
+        """Calls the implementation and reads the loss; raises NotALossError for anything but a tensor."""
         return read_loss(self.call(*tensors), self.implementation)
 
 
@@ -52,7 +54,7 @@ def read_loss(answer: Any, implementation: Implementation) -> Tensor:
     elif isinstance(answer, Mapping) and answer:
         answer = next(iter(answer.values()))
     if not isinstance(answer, Tensor):
-        raise NotALoss(f"returned {type(answer).__name__} instead of a loss tensor")
+        raise NotALossError(f"returned {type(answer).__name__} instead of a loss tensor")
     return answer
 
 
@@ -93,22 +95,25 @@ def admission(suite: Suite, implementation: Implementation, case: Case) -> tuple
 
 
 def bind(
-    implementation: Implementation, options: Mapping[str, Any], variant_options: Mapping[str, Any]
+    implementation: Implementation,
+    options: Mapping[str, Any],
+    variant_options: Mapping[str, Any],
+    ledger: Ledger | None = None,
 ) -> Bound:
     """Builds the callable for these options; what `prepare` or a constructor raises goes through."""
-    function = implementation.function
+    function, book = implementation.function, ledger or Ledger()
     taken = {
         name: value
         for name, value in options.items()
         if _named(function, name) or (name in variant_options and implementation.accepts(name))
     }
     if isinstance(function, type) and issubclass(function, nn.Module) and implementation.prepare is None:
-        return Bound(implementation, function(**taken))
+        return Bound(implementation, function(**taken), book)
     if implementation.prepare is None:
-        return Bound(implementation, _with(function, taken))
+        return Bound(implementation, _with(function, taken), book)
     if _takes_two(implementation.prepare):
-        return Bound(implementation, implementation.prepare(function, taken))
-    return Bound(implementation, _with(implementation.prepare(function), taken))
+        return Bound(implementation, implementation.prepare(function, taken), book)
+    return Bound(implementation, _with(implementation.prepare(function), taken), book)
 
 
 def _named(function: Callable[..., Any], option: str) -> bool:
@@ -138,7 +143,7 @@ def leaves(sample: Sample, device: str) -> Sample:
     copies = {name: tensor.detach().clone().to(device) for name, tensor in sample.named.items()}
     for name in sample.gradients:
         copies[name].requires_grad_(True)
-    return sample.replaced(**copies)
+    return sample.replaced(gradients=None, layout=None, **copies)
 
 
 def gradients_of(loss: Tensor, sample: Sample, upstream: Tensor | None) -> dict[str, Tensor | None]:

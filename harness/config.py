@@ -113,9 +113,8 @@ def parse_config(form: Mapping[str, Any], label: str) -> Config:
             path = ".".join(str(part) for part in item["loc"])
             if item["type"] == "extra_forbidden":
                 known = _known_keys(item["loc"][:-1])
-                sentences.append(
-                    f"{path}: there is no such key.{suggestion(str(item['loc'][-1]), known)} Allowed: {', '.join(known)}"
-                )
+                hint = suggestion(str(item["loc"][-1]), known)
+                sentences.append(f"{path}: there is no such key.{hint} Allowed: {', '.join(known)}")
             else:
                 sentences.append(f"{path} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
         raise UsageError(f"{label}: " + "; ".join(sentences) + ".") from None

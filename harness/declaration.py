@@ -22,7 +22,8 @@ class Named(Protocol):
     """Anything that is looked up by its name."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that stands in trial ids."""
 
 
 N = TypeVar("N", bound=Named)

@@ -131,7 +131,8 @@ def load_reference(reference: str) -> Suite:
     suite = getattr(module, attribute)
     if not isinstance(suite, Suite):
         raise SuiteError(
-            f"--suite {reference}: {attribute} is a {type(suite).__name__}, not a Suite; write SUITE = Suite(...)."
+            f"--suite {reference}: {attribute} is a {type(suite).__name__}, not a Suite; "
+            "write SUITE = Suite(...)."
         )
     return suite
 
@@ -154,7 +155,8 @@ def _module_at(path: Path, reference: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path.resolve())
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,7 +61,7 @@ class LocalEngine:
         self._workers, self._limits, self._on_message = workers, limits, on_message
         share = limits.memory_bytes or available_bytes() // max(workers, 1)
         self._memory_bytes = share
-        self.import_seconds = 0.0
+        self.spent_seconds: Counter[str] = Counter()
 
     def run(self, tasks: list[Task], *, fresh: bool = False) -> Iterator[Result]:
         """Yields results as they arrive; `fresh` gives every task a process of its own.
@@ -71,6 +71,7 @@ class LocalEngine:
         queue = deque(tasks)
         pool: list[_Busy] = []
         selector = selectors.DefaultSelector()
+        start = time.monotonic()
         try:
             while queue or any(busy.task for busy in pool):
                 self._hand_out(queue, pool, selector, fresh)
@@ -79,8 +80,9 @@ class LocalEngine:
                 yield from self._police(queue, pool, selector)
         finally:
             for busy in pool:
-                busy.worker.end()
+                self._end(busy)
             selector.close()
+            self.spent_seconds["wall"] = time.monotonic() - start
 
     def _hand_out(
         self, queue: deque[Task], pool: list[_Busy], selector: selectors.BaseSelector, fresh: bool
@@ -108,6 +110,10 @@ class LocalEngine:
     def _retire(self, busy: _Busy, pool: list[_Busy], selector: selectors.BaseSelector) -> None:
         selector.unregister(busy.worker)
         pool.remove(busy)
+        self._end(busy)
+
+    def _end(self, busy: _Busy) -> None:
+        self.spent_seconds["worker_lifetime"] += time.monotonic() - busy.worker.started
         busy.worker.end()
 
     def _listen(
@@ -130,12 +136,11 @@ class LocalEngine:
                 busy.begun = None
                 yield result
             elif "done" in message:
+                self.spent_seconds.update(message["spent_seconds"])
                 busy.task, busy.begun = None, None
             elif "broken" in message:
                 yield from self._broken(busy, message["broken"])
-            elif "ready" in message:
-                self.import_seconds += message["ready"]["import_seconds"]
-            else:
+            elif "ready" not in message:
                 if "timed" in message and busy.task is not None:
                     for key in [k for k in busy.task.open if k[0].startswith(message["timed"] + "/")]:
                         busy.task.open.pop(key)

@@ -29,10 +29,6 @@ class RunError(HarnessError):
     """A run directory that is missing, damaged or made by another plan or machine."""
 
 
-class OutOfMemoryEstimate(HarnessError):
-    """A case that cannot fit in memory, refused before it starts."""
-
-
 def suggestion(got: str, allowed: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the closest allowed word, or an empty string."""
     close = difflib.get_close_matches(got, list(allowed), n=1, cutoff=0.6)

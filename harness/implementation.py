@@ -76,7 +76,8 @@ class Contract:
     """Legitimate differences of definition that an implementation declares.
 
     `dtypes`, `variants` and `devices` limit the declared domain (None: everything) and
-    `except_regimes` takes regimes out of it; trials outside are `unsupported`. Further keywords are options of the suite that this implementation defines
+    `except_regimes` takes regimes (and ladders, as "ladder NAME") out of it; trials outside are
+    `unsupported`. Further keywords are options of the suite that this implementation defines
     differently, e.g. `Contract(mean_denominator="rows")`: the oracle is asked with them.
     """
 
@@ -104,9 +105,13 @@ class Contract:
         ):
             if allowed is not None and value not in allowed:
                 return f"its contract declares {axis} in {{{', '.join(allowed)}}}"
-        if any(fnmatchcase(regime, pattern) for pattern in self.except_regimes):
+        if self.takes_out(regime):
             return f"its contract takes regime {regime} out of its domain"
         return None
+
+    def takes_out(self, regime: str) -> bool:
+        """Tells whether a regime, or a ladder as "ladder NAME", is outside the declared domain."""
+        return any(fnmatchcase(regime, pattern) for pattern in self.except_regimes)
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,7 @@ class Above:
     classes: int | None = None
 
     def __call__(self, shape: Shape) -> str | None:
+        """Returns the reason of the skip, None where the shape is asked."""
         if self.batch is not None and shape.batch > self.batch:
             return f"declared skip above batch={self.batch}"
         if self.classes is not None and shape.classes > self.classes:

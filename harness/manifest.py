@@ -27,18 +27,19 @@ METHOD = (
     "Inputs are a pure function of seed, suite, variant, regime, dtype, batch, classes and repeat, drawn in "
     "float64 and rounded once; implementation and oracle see the same stored numbers.",
     "Truth comes from float64 closed forms without autograd and without cancellation, reduced exactly "
-    "(correctly rounded sums); relative error of a row at most (C + 749) 2^-53. For float64 trials that is the "
-    "trial's own precision, so the oracle's error is added to their bound.",
-    "Strict rule: |y^ - y| <= 2 ulp(y) + (4 + log2 C) u_a N for the loss and every gradient entry, with 2 + log2 "
-    "rows more for a reduced loss; u_a = 2^-24 for 16-bit dtypes. Broken is a finding; it is an error when also "
-    "|y^ - y| > s (4 + log2 C) u max(1, |y|), s = 8 for 32 and 64 bit, 1 for 16 bit, else a warning.",
-    "N is shift-normalised: differences to the row's other logits, not the logits, multiply u. The distances of "
-    "gradient entries are bounded from above (Jensen and triangle inequality), which cannot accuse falsely.",
+    "(correctly rounded sums); relative error of a row at most (C + 749) 2^-53. For float64 trials that is "
+    "the trial's own precision, so the oracle's error is added to their bound.",
+    "Strict rule: |y^ - y| <= 2 ulp(y) + (4 + log2 C) u_a N for the loss and every gradient entry, with "
+    "2 + log2 rows more for a reduced loss; u_a = 2^-24 for 16-bit dtypes. Broken is a finding; it is an "
+    "error when also |y^ - y| > s (4 + log2 C) u max(1, |y|), s = 8 for 32 and 64 bit, 1 for 16 bit, else "
+    "a warning.",
+    "N is shift-normalised: differences to the row's other logits, not the logits, multiply u. The distances "
+    "of gradient entries are bounded from above (Jensen, triangle inequality), which cannot accuse falsely.",
     "Errors are the largest found on the inputs listed, a lower bound of the worst case, not an upper one.",
-    "A ladder's number is the first failing value met on the way up, bisected; below it every rung was right.",
+    "A ladder's number is the first failing value met on the way up, bisected; lower rungs were right.",
     "Peak bytes are allocator events above the resident inputs, the same on every run on the CPU.",
-    "Times are medians of interleaved blocks on fresh clones; the interval is Student's t over fresh processes; "
-    "ratios are formed round by round. A wrong answer is timed but never recommended.",
+    "Times are medians of interleaved blocks on fresh clones; the interval is Student's t over fresh "
+    "processes; ratios are formed round by round. A wrong answer is timed but never recommended.",
 )
 
 
@@ -159,6 +160,6 @@ def refuse_other_machine(folder: Path, before: Mapping[str, Any], now: Mapping[s
     ]
     if changed:
         raise RunError(
-            f"{folder}: was measured elsewhere: {'; '.join(changed)}; use --fresh to measure again, another --out, "
-            "or --allow-different to mix."
+            f"{folder}: was measured elsewhere: {'; '.join(changed)}; use --fresh to measure again, "
+            "another --out, or --allow-different to mix."
         )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.oracle.reduction import Array
 
@@ -81,7 +82,7 @@ def bits(ulps: Array) -> Array:
     return np.asarray(np.log2(1 + ulps), dtype=np.float64)
 
 
-def rounds_to_infinity(values: Array, form: Format) -> Array:
+def rounds_to_infinity(values: Array, form: Format) -> NDArray[np.bool_]:
     """Tells where a real value rounds to an infinity of the format."""
     half_step = math.ldexp(1.0, math.frexp(form.largest)[1] - form.precision - 1)
     if form.precision == 53:

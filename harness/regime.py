@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class SampleFunction(Protocol):
     """Draws one sample in float64 on the CPU from `generator` alone."""
 
-    def __call__(self, shape: Shape, finfo: torch.finfo, generator: torch.Generator, /) -> Sample: ...
+    def __call__(self, shape: Shape, finfo: torch.finfo, generator: torch.Generator, /) -> Sample:
+        """Returns the sample of a shape."""
 
 
 class Variant:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,8 @@ class Order:
     selection: Selection
     seed: int = 0
     workers: int = 2
-    limits: Limits = Limits()
-    measure: Measure = Measure()
+    limits: Limits = field(default_factory=Limits)
+    measure: Measure = field(default_factory=Measure)
     retry: tuple[str, ...] = ()
 
 
@@ -53,7 +53,7 @@ class Runner:
         self._hashes: dict[tuple[str, str], str] = {}
         self.reused = 0
         self.stopwatch = Stopwatch()
-        self.import_seconds = 0.0
+        self.spent_seconds: dict[str, dict[str, float]] = {}
 
     def results(self) -> Iterator[Result]:
         """Yields every result, stored ones first; closing the iterator keeps all that is on disk."""
@@ -103,7 +103,8 @@ class Runner:
     def _phase_one(self, journal: Journal) -> Iterator[Result]:
         tasks: list[Task] = []
         for group in self._plan.groups():
-            blocks, questions = [], {}
+            blocks: list[Block] = []
+            questions: dict[tuple[str, str], None] = {}
             for block in group:
                 probes: dict[str, list[str]] = {}
                 for probe, name in block.questions():
@@ -128,7 +129,7 @@ class Runner:
                 yield journal.append(self._annotated(result), self._key(result.trial, result.probe))
         finally:
             results.close()  # type: ignore[attr-defined]
-            self.import_seconds += engine.import_seconds
+            self.spent_seconds["answers"] = dict(engine.spent_seconds)
 
     def _task(
         self,
@@ -177,7 +178,7 @@ class Runner:
         tasks = []
         for process in range(processes):
             todo = [b for b in wanted if process not in self.stopwatch.complete.get(b.case.id, {})]
-            for threads, blocks in groupby(
+            for _, blocks in groupby(
                 sorted(todo, key=lambda b: b.case.threads), key=lambda b: b.case.threads
             ):
                 listed = list(blocks)
@@ -205,7 +206,7 @@ class Runner:
         finally:
             results.close()  # type: ignore[attr-defined]
             log.close()
-            self.import_seconds += engine.import_seconds
+            self.spent_seconds["timing"] = dict(engine.spent_seconds)
         for block in wanted:
             yield from self._block_results(journal, block, dead)
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.calling import Bound, NotALoss, failure, gradients_of, leaves
+from harness.calling import Bound, NotALossError, failure, gradients_of, leaves
 from harness.judge import Defect, Judgement, Yardstick, group_labels, judge, yardstick
 from harness.metrics import FORMATS, Format
 from harness.oracle.autograd import Reference
@@ -152,14 +152,16 @@ def observe(bound: Bound, stand: Standard, dtype: str, device: str, probe: str) 
     """
     sample = leaves(stand.sample, device)
     try:
-        loss = bound.loss(sample.tensors)
+        with bound.ledger.spending("implementation"):
+            loss = bound.loss(sample.tensors)
         expected = () if stand.upstream is None else tuple(stand.upstream.shape)
         if tuple(loss.shape) != expected:
             sentence = f"loss has shape {tuple(loss.shape)}, the contract says {expected}"
             return Observation("ok", findings=(_plain("shape", probe, "loss", sentence),))
         upstream = None if stand.upstream is None else stand.upstream.to(device, loss.dtype)
-        found = gradients_of(loss, sample, upstream)
-    except NotALoss as error:
+        with bound.ledger.spending("implementation"):
+            found = gradients_of(loss, sample, upstream)
+    except NotALossError as error:
         return Observation("ok", findings=(_plain("shape", probe, "loss", str(error)),))
     except Exception as error:
         status, reason = failure(error)

@@ -2,8 +2,9 @@
 
 Each fresh process gives one median of log seconds (or of per-round log ratios); the estimate is
 their mean and the interval Student's t over processes. With one process the interval is the
-distribution-free one of its median (binomial order statistics) and says so by its count. The trap: pooling samples
-of several processes as if they were independent makes intervals several times too narrow.
+distribution-free one of its median (binomial order statistics) and says so by its count. The trap:
+pooling samples of several processes as if they were independent makes intervals several times too
+narrow.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ class Oracle(Protocol):
     """Something that knows the truth; see `harness.oracle`."""
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """How verdicts name this oracle."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ class Identity:
     source: str = ""
 
 
+USUAL = Shape(64, 10)
+
+
 @dataclass(frozen=True)
 class Shapes:
     """The shapes at which a suite is asked: the usual one, a covering set, and real timed ones.
@@ -78,7 +82,7 @@ class Shapes:
     on its input values.
     """
 
-    usual: Shape = Shape(64, 10)
+    usual: Shape = USUAL
     covering: tuple[Shape, ...] = (Shape(1, 3), Shape(7, 10), Shape(64, 1), Shape(64, 1001))
     timed: tuple[Shape, ...] = (Shape(256, 10), Shape(256, 1000), Shape(64, 32000))
     slow_regime: str = "confident"

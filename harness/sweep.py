@@ -158,7 +158,8 @@ def _quick(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: 
         _add_slow_regime(composed, suite, device, sweep, threads)
         shapes = _shapes([suite.shapes.usual, *suite.shapes.covering], sweep)
         regime_names = [r.name for r in regimes]
-        rows = covering([regime_names, variants, shapes, dtypes])
+        factors: list[list[Any]] = [regime_names, variants, shapes, dtypes]
+        rows = covering(factors)
         for name, variant, shape, dtype in rows:
             case = _case(suite, variant, suite.regime(name), dtype, device, shape, threads)
             composed.add(case, _names(suite, compiled=False), ("accuracy",))
@@ -289,6 +290,7 @@ def _too_large(case: Case, limit: int) -> str:
     from harness.units import byte_count
 
     return (
-        f"needs about {byte_count(needed_bytes(case))} for inputs, truth and one implementation at batch "
-        f"{case.batch} x {case.classes} classes, {byte_count(limit)} are available; lower --batch or --classes"
+        f"needs about {byte_count(needed_bytes(case))} for inputs, truth and one implementation at "
+        f"batch {case.batch} x {case.classes} classes, {byte_count(limit)} are available; lower --batch or "
+        "--classes"
     )

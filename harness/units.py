@@ -170,6 +170,11 @@ def duration(value: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
 
 
+def threshold(value: float) -> str:
+    """Returns the value at which something begins: whole from 1,000 to a million, else as `number`."""
+    return count(value) if 1000 <= value < 1e6 else number(value)
+
+
 def tick(value: float) -> str:
     """Returns a positive axis label: "0.1" to "500" in full, then "10³", "2×10³"."""
     if 0.1 <= value < 1000:

@@ -18,6 +18,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from harness.ledger import Ledger
+
 
 class Channel:
     """The message pipe to the driver."""
@@ -45,9 +47,10 @@ def main() -> None:
     start = time.perf_counter()
     import torch
 
-    channel.send({"ready": {"import_seconds": time.perf_counter() - start, "pid": os.getpid()}})
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     session = _Session(channel)
+    session.book_import(time.perf_counter() - start)
+    channel.send({"ready": os.getpid()})
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     for line in tasks:
         session.answer(json.loads(line))
 
@@ -60,6 +63,11 @@ class _Session:
         self._suites: dict[str, Any] = {}
         self._selection: str = ""
         self._profiler_warm = False
+        self._ledger = Ledger()
+
+    def book_import(self, seconds: float) -> None:
+        """Books what importing torch took."""
+        self._ledger.book("import", seconds)
 
     def answer(self, task: Mapping[str, Any]) -> None:
         """Answers one task and says that it is done; a broken harness is text, too."""
@@ -73,7 +81,7 @@ class _Session:
             import traceback
 
             self._channel.send({"broken": "".join(traceback.format_exception(error))[-4000:]})
-        self._channel.send({"done": task["id"]})
+        self._channel.send({"done": task["id"], "spent_seconds": self._ledger.taken()})
 
     def _discover(self, selection: Mapping[str, Any]) -> None:
         from harness.discovery import Selection, discover
@@ -91,7 +99,7 @@ class _Session:
         before: OpenBlock | None = None
         for form in task["blocks"]:
             block = Block.from_json(form)
-            opened = OpenBlock(self._suites[block.case.suite], block.case, task["seed"])
+            opened = OpenBlock(self._suites[block.case.suite], block.case, task["seed"], self._ledger)
             if before is not None:
                 opened.adopt(before)
             before = opened
@@ -136,7 +144,7 @@ class _Session:
             block = Block.from_json(form)
             reset_compiler()
             self._channel.send({"opening": block.case.id})
-            opened = OpenBlock(self._suites[block.case.suite], block.case, task["seed"])
+            opened = OpenBlock(self._suites[block.case.suite], block.case, task["seed"], self._ledger)
 
             def begin(name: str, case: Any = block.case) -> None:
                 self._channel.send({"begin": {"trial": Trial(case, name).id, "probe": "timing"}})

@@ -84,7 +84,8 @@ def over_classes(suite: str, rows: Sequence[Record], lines: Sequence[Line], name
         return None
     xs = span([float(size) for size in sizes])
     with styled():
-        sheet = Sheet(len(lines), len(curves))
+        most = max(len(by_maker) for by_maker in curves.values())
+        sheet = Sheet(len(lines), len(curves), 14.0 * most)  # room for the numbers at the ends of lines
         for row, line in enumerate(lines):
             limits = _limits(curves, line)
             for column, (dtype, by_maker) in enumerate(curves.items()):

@@ -92,8 +92,9 @@ def sample(rows: Sequence[Record]) -> Table:
         css = "k" if row.outcome == "known" else marks.get(row.severity, "") if row.outcome != "clean" else ""
         table.append(
             cells(
-                case.suite, case.variant, case.regime, case.dtype, case.device, shape, row.trial.implementation,
-                row.status.replace("_", " "), Cell(row.outcome.replace("_", " "), css),
+                case.suite, case.variant, case.regime, case.dtype, case.device, shape,
+                row.trial.implementation, row.status.replace("_", " "),
+                Cell(row.outcome.replace("_", " "), css),
                 *(_word(name, numbers.get(name)) for name in _NUMBERS),
                 "; ".join(part for part in (_found(row), row.reason) if part),
             )

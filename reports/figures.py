@@ -1,8 +1,8 @@
 """The picture: speed against worst gradient error, and what nothing else beats on both.
 
-One panel per dtype and device; implementations are numbered markers, keyed to the table beside the figure. The
-trap: an implementation that returns NaN or inf anywhere has no place on an error axis and must not
-vanish from it either: it stands in the hatched strip above.
+One panel per dtype and device; implementations are numbered markers, keyed to the list below the
+figure. The trap: an implementation that returns NaN or inf anywhere has no place on an error axis
+and must not vanish from it either: it stands in the hatched strip above.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class SuiteView:
 def page(run: Run, rows: Sequence[Record], ranks: Mapping[Group, Standing], found: Sequence[Choice]) -> str:
     """Returns the report of a run as HTML."""
     declared = Declared(run.manifest)
-    suites = [view for view in _suites(rows, found, declared) if view]
+    suites = _suites(rows, found, declared)
     drawn = sum(view.picture is not None for view in suites)
     timed = sum(view.speed is not None for view in suites)
     distinct = findings.distinct(rows)
@@ -68,8 +68,7 @@ def page(run: Run, rows: Sequence[Record], ranks: Mapping[Group, Standing], foun
         alarms=verdict.alarms(run, rows, ranks),
         which_one=sections.which_one(found) if found else None,
         suites=suites,
-        undrawn=f"Drawn for {units.count(drawn)} of {units.counted(timed, 'timed suite')}, those with most timed "
-        "trials; the tables hold all." if drawn < timed else "",
+        undrawn=_undrawn(drawn, timed),
         matrices=matrices(rows, declared),
         breaks=sections.breaks(rows, declared),
         compilation=sections.compilation(rows),
@@ -82,6 +81,13 @@ def page(run: Run, rows: Sequence[Record], ranks: Mapping[Group, Standing], foun
         style=Markup(_source("style.css")),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )  # fmt: skip
+
+
+def _undrawn(drawn: int, timed: int) -> str:
+    if drawn >= timed:
+        return ""
+    suites = units.counted(timed, "timed suite")
+    return f"Drawn for {units.count(drawn)} of {suites}, those with most timed trials; the tables hold all."
 
 
 def _suites(rows: Sequence[Record], found: Sequence[Choice], declared: Declared) -> list[SuiteView]:

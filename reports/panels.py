@@ -58,21 +58,22 @@ def ticks(limits: Range, most: int = 5) -> list[float]:
 
 
 class Sheet:
-    """A figure of equal panels; `panel(row, column)` places one."""
+    """A figure of equal panels, `height` points high; `panel(row, column)` places one."""
 
-    def __init__(self, rows: int, columns: int) -> None:
+    def __init__(self, rows: int, columns: int, height: float = _HEIGHT) -> None:
+        self._height = max(_HEIGHT, height)
         free = _SHEET - _LEFT - 12 - (columns - 1) * _GAP
         self.panel_width = max(_NARROWEST, min(_WIDEST, free / columns))
         self._rows = rows
         width = _LEFT + 12 + columns * self.panel_width + (columns - 1) * _GAP
-        height = _TOP + _BOTTOM + rows * _HEIGHT + (rows - 1) * (_GAP + 4)
+        height = _TOP + _BOTTOM + rows * self._height + (rows - 1) * (_GAP + 4)
         self.figure = Figure(figsize=(width / 72, height / 72), dpi=72)
 
     def panel(self, row: int, column: int, x: Range, y: Range, *, linear: bool = False) -> Panel:
         """Returns the panel at a place; `x` and a logarithmic `y` are exponents, a linear one values."""
         left = _LEFT + column * (self.panel_width + _GAP)
-        bottom = _BOTTOM + (self._rows - 1 - row) * (_HEIGHT + _GAP + 4)
-        return Panel(self.figure, left, bottom, self.panel_width, _HEIGHT, x, y, linear)
+        bottom = _BOTTOM + (self._rows - 1 - row) * (self._height + _GAP + 4)
+        return Panel(self.figure, left, bottom, self.panel_width, self._height, x, y, linear)
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,16 @@ class Panel:
     def hatched(self, low: float, high: float) -> None:
         """Hatches a strip between two places on the vertical axis."""
         self.add(
-            Rectangle((self.left, low), self.width, high - low, facecolor="none", edgecolor=GRID, hatch="////",
-                      linewidth=0)
-        )  # fmt: skip
+            Rectangle(
+                (self.left, low),
+                self.width,
+                high - low,
+                facecolor="none",
+                edgecolor=GRID,
+                hatch="////",
+                linewidth=0,
+            )
+        )
 
     def line(self, xs: Sequence[float], ys: Sequence[float], place: int, size: float = 0.0) -> None:
         """Draws the line of an implementation; with a size, its markers too."""
@@ -187,6 +195,11 @@ class Panel:
                 if points[below][0] == points[above][0] and missing > 0:
                     heights[below] -= missing / 2
                     heights[above] += missing / 2
+        floors: dict[float, float] = {}
+        for at in order:  # and none below the panel, where the next one's ticks are
+            x = points[at][0]
+            heights[at] = max(heights[at], floors.get(x, self.bottom + 3))
+            floors[x] = heights[at] + 7.5
         for (x, _, place), y in zip(points, heights, strict=True):
             self.write(x + 6, y, str(place), ha="left", va="center")
 

@@ -172,7 +172,7 @@ def _limits(rows: Sequence[Record]) -> tuple[str, ...]:
                 if name.startswith(FAILING) and math.isfinite(value):
                     ladder = name.removeprefix(FAILING)
                     lowest[ladder] = min(value, lowest.get(ladder, math.inf))
-    return tuple(f"{ladder} {units.number(value)}" for ladder, value in sorted(lowest.items()))
+    return tuple(f"{ladder} {units.threshold(value)}" for ladder, value in sorted(lowest.items()))
 
 
 def _rank(rows: Sequence[Record], judged: Sequence[Record], defects: list[Defect]) -> tuple[Rank, str]:

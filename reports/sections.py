@@ -46,8 +46,8 @@ def which_one(choices: Sequence[Choice]) -> Table:
         rows,
         note="Rankable is what answered accuracy and overflow without an error on any regime, variant or "
         "shape; known errors exclude too. Clean controls and implementations that are known to be bad are "
-        "never recommended. Limits are first failing values on ladders, beyond the regimes. A time is forward + backward at the largest shape that at least half of the "
-        "implementations timed.",
+        "never recommended. Limits are first failing values on ladders, beyond the regimes. A time is "
+        "forward + backward at the largest shape that at least half of the implementations timed.",
     )
 
 
@@ -104,21 +104,22 @@ def breaks(rows: Sequence[Record], declared: Declared) -> Table | None:
         meaning = family.ladders.get(ladder, "") if family else ""
         head = Cell(ladder, "", f"{meaning}\n{suite}, {device}".strip())
         what = Cell(_HAPPENS.get(prefix, prefix.replace("_", " ").strip()))
-        place = (suite, device, ladder, prefix)
+        here = (suite, device, ladder, prefix)
         numbers = [_break_cell(values.get(d), (suite, device, name, d) in climbed) for d in columns]
-        repeated = (place[:3] == above[:3], place == above)
-        table.append(
-            cells(Cell("") if repeated[0] else head, Cell("") if repeated[1] else what, name, *numbers)
-        )
-        above = place
+        if here[:3] == above[:3]:
+            head = Cell("")
+        if here == above:
+            what = Cell("")
+        table.append(cells(head, what, name, *numbers))
+        above = here
     return Table(
         "First value of each ladder at which something goes wrong",
         ("ladder", "what happens there", "implementation", *columns),
         table,
         rights(*range(3, 3 + len(columns))),
-        "“none” means that the ladder was climbed to its top without it; implementations that pass every ladder "
-        "have no row. Ladders go beyond the regimes on purpose: a limit is named with a recommendation and "
-        "excludes nobody.",
+        "“none” means that the ladder was climbed to its top without it; implementations that pass every "
+        "ladder have no row. Ladders go beyond the regimes on purpose: a limit is named with a "
+        "recommendation and excludes nobody.",
     )
 
 
@@ -128,7 +129,7 @@ def _first(old: float | None, new: float) -> float:
 
 def _break_cell(value: float | None, climbed: bool) -> Cell:
     if value is not None and not math.isinf(value):
-        return Cell(units.number(value))
+        return Cell(units.threshold(value))
     return Cell("none", "ok") if climbed else Cell("not run", "n")
 
 
@@ -155,7 +156,7 @@ def speed(choices: Sequence[Choice], suite: str) -> Table | None:
                     ),
                     _number(numbers, "elements_per_second", partial(units.rate, unit="")),
                     _number(numbers, "copy_bandwidth_share", units.percentage),
-                    f"{_number(numbers, 'samples', units.count)} / {_number(numbers, 'processes', units.count)}",
+                    " / ".join(_number(numbers, key, units.count) for key in ("samples", "processes")),
                 )
             )
             where = Cell("")
@@ -274,5 +275,6 @@ def compilation(rows: Sequence[Record]) -> Table | None:
         ),
         table,
         rights(4, 5, 6, 7, 8, 9),
-        "Warm: first call with the compiler's cache filled; cold: in a fresh cache directory, measured for a few.",
+        "Warm: first call with the compiler's cache filled; cold: in a fresh cache directory, measured for "
+        "a few.",
     )  # fmt: skip

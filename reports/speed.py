@@ -112,10 +112,7 @@ def _choice(place: tuple[str, str, str], standings: Sequence[Standing], race: Ra
     quiet = [standing for standing in candidates if not standing.warnings]
     field = quiet or candidates
     timed = [s for s in field if race.seconds(s.group.implementation) is not None]
-    ordered = sorted(timed, key=lambda s: race.seconds(s.group.implementation) or math.inf)
-    if not ordered:
-        ordered = sorted(field, key=_error_key)
-    best = ordered[0] if ordered else None
+    best = _fastest(timed, race) if timed else min(field, key=_error_key, default=None)
     second = _runner_up(best, candidates, race)
     return Choice(
         *place,
@@ -128,6 +125,16 @@ def _choice(place: tuple[str, str, str], standings: Sequence[Standing], race: Ra
     )
 
 
+def _fastest(timed: Sequence[Standing], race: Race) -> Standing:
+    """Returns the fastest, or the baseline where the two are not shown to differ.
+
+    Nobody should change their code for a difference that the measurement does not show.
+    """
+    first = min(timed, key=lambda s: race.seconds(s.group.implementation) or math.inf)
+    tied = _tied(first, timed, race)
+    return next((s for s in timed if s.maker.baseline and s.group.implementation in tied), first)
+
+
 def _error_key(standing: Standing) -> tuple[bool, float]:
     worst = standing.worst_error
     return (worst is None or math.isnan(worst), worst or 0.0)
@@ -135,18 +142,23 @@ def _error_key(standing: Standing) -> tuple[bool, float]:
 
 def _reason(best: Standing, field: Sequence[Standing], quiet: bool, timed: bool, race: Race) -> str:
     bar = "without a numerical warning" if quiet else "without an error"
+    tied = _tied(best, field, race) if timed else []
     if len(field) == 1:
         lead = f"the only one {bar}"
     else:
-        lead = f"{'fastest' if timed else 'most accurate'} of the {len(field)} {bar}"
+        first = "among the fastest" if tied else "fastest"
+        lead = f"{first if timed else 'most accurate'} of the {len(field)} {bar}"
     parts = [lead]
     if best.regimes and not best.nonfinite:
         parts[0] += f", finite on all {units.counted(best.regimes, 'regime')}"
     if best.worst_error is not None:
         parts.append(f"worst error {units.ulps(best.worst_error)}")
-    parts.append(against_baseline(race, best.group.implementation) if timed else "not timed")
-    if tied := _tied(best, field, race):
-        parts.append(f"{', '.join(tied)} not shown to be slower")
+    baseline = against_baseline(race, best.group.implementation) if timed else "not timed"
+    if not (tied and baseline.startswith("not shown")):
+        parts.append(baseline)
+    if tied:
+        more = f" and {len(tied) - 3} more" if len(tied) > 3 else ""
+        parts.append(f"time not shown to differ from {', '.join(tied[:3])}{more}")
     if best.rank == "rankable" and best.cause:
         parts.append(best.cause)
     if best.limits:
@@ -174,14 +186,20 @@ def against_baseline(race: Race, name: str) -> str:
 
 
 def _tied(best: Standing, field: Sequence[Standing], race: Race) -> list[str]:
-    """Names the candidates whose interval reaches the fastest one's: their order is not shown."""
-    first = race.records.get(best.group.implementation)
-    high = first.numbers.get("seconds_high") if first else None
-    if high is None:
-        return []
+    """Names the others whose interval overlaps this one's: their order is not shown."""
     names = [s.group.implementation for s in field if s is not best]
-    lows = {n: race.records[n].numbers.get("seconds_low") for n in names if n in race.records}
-    return [name for name, low in lows.items() if low is not None and low <= high][:3]
+    return [name for name in names if _overlap(best.group.implementation, name, race)]
+
+
+def _overlap(one: str, other: str, race: Race) -> bool:
+    ends = []
+    for name in (one, other):
+        numbers = race.records[name].numbers if name in race.records else {}
+        low, high = numbers.get("seconds_low"), numbers.get("seconds_high")
+        if low is None or high is None:
+            return False
+        ends.append((low, high))
+    return ends[0][0] <= ends[1][1] and ends[1][0] <= ends[0][1]
 
 
 def _runner_up(best: Standing | None, candidates: Sequence[Standing], race: Race) -> Standing | None:
@@ -195,7 +213,9 @@ def _runner_up(best: Standing | None, candidates: Sequence[Standing], race: Race
 def _runner_up_words(second: Standing, best: Standing, race: Race) -> str:
     mine, theirs = (race.seconds(s.group.implementation) for s in (second, best))
     words = []
-    if mine and theirs:
+    if _overlap(second.group.implementation, best.group.implementation, race):
+        words.append("time not shown to differ")
+    elif mine and theirs:
         faster = mine < theirs
         times = units.multiple(theirs / mine if faster else mine / theirs)
         words.append(f"{times} {'faster' if faster else 'slower'}")

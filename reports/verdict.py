@@ -83,9 +83,13 @@ def _advice(choices: Sequence[Choice]) -> str:
         name = choice.recommended.group.implementation if choice.recommended else ""
         where = choice.dtype if len(devices) == 1 else f"{choice.dtype} on {choice.device}"
         by_name.setdefault(name, []).append(where)
-    words = ", ".join(f"{name} for {' and '.join(where)}" for name, where in by_name.items())
+    words = "; ".join(f"{name} for {_listed(where)}" for name, where in by_name.items())
     none = [choice.dtype for choice in choices if not choice.recommended]
-    return f"take {words}" + (f"; none is safe for {', '.join(none)}" if none else "")
+    return f"take {words}" + (f"; none is safe for {_listed(none)}" if none else "")
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def counts(rows: Sequence[Record]) -> list[Count]:

@@ -79,8 +79,8 @@ def own_packages() -> None:
         origin = Path(spec.origin).resolve() if spec is not None and spec.origin else None
         if origin is None or origin.parent.parent != here:
             raise UsageError(
-                f"the package '{name}' of lossgauge is shadowed by {origin or 'nothing importable'}; rename that "
-                "file or folder, or start lossgauge from another directory."
+                f"the package '{name}' of lossgauge is shadowed by {origin or 'nothing importable'}; "
+                "rename that file or folder, or start lossgauge from another directory."
             )
 
 

@@ -41,7 +41,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
-class Several(click.ParamType):
+class Several(click.ParamType[Any]):
     """A list of words or numbers: commas and repeats mean the same."""
 
     def __init__(self, kind: type = str) -> None:
@@ -60,7 +60,7 @@ class Several(click.ParamType):
             self.fail(f"{value!r} is not a list of whole numbers.", param, ctx)
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[Any]):
     """A time such as 0.2s, 90s, 10m."""
 
     name = "time"
@@ -75,7 +75,7 @@ class Duration(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Share(click.ParamType):
+class Share(click.ParamType[Any]):
     """A share such as 2% or 0.02."""
 
     name = "share"

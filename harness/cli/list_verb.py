@@ -23,7 +23,7 @@ def command(what: str, suite: tuple[str, ...], as_json: bool) -> None:
         raise UsageError(unknown(f"list {what}", "list of", what, WHAT))
     rows = _runs() if what == "runs" else _rows(what, suite)
     if as_json:
-        click.echo(json.dumps([dict(name=name, about=about) for name, about in rows], indent=1))
+        click.echo(json.dumps([{"name": name, "about": about} for name, about in rows], indent=1))
         return
     width = max((len(name) for name, _ in rows), default=0)
     for name, about in rows:

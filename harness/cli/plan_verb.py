@@ -17,7 +17,7 @@ from harness.units import count
 @click.option("--json", "as_json", is_flag=True, help="Print the plan and every setting's source as JSON.")
 @click.option("--ids", is_flag=True, help="Print one trial id per line with its probes.")
 @click.pass_context
-def command(ctx: click.Context, as_json: bool, ids: bool, **flags: Any) -> None:
+def command(ctx: click.Context, /, as_json: bool, ids: bool, **flags: Any) -> None:
     """List blocks, trials, probes, compiled artefacts, refusals and what the profile leaves out."""
     settled, discovered, plan = settled_plan(flags)
     compiled = frozenset(

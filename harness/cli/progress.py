@@ -37,9 +37,8 @@ class Progress:
         self._counted[word] += 1
         first_bad = word in INCOMPLETE and self._counted[word] == 1
         if self._verbose or (first_bad and not self._quiet):
-            self._line(
-                f"{'! ' if word in INCOMPLETE else '  '}{word:<12} {result.trial.id} {result.probe} {result.reason}"
-            )
+            mark = "!" if word in INCOMPLETE else " "
+            self._line(f"{mark} {word:<12} {result.trial.id} {result.probe} {result.reason}")
 
     def tell(self, phase: str, done: int, total: int) -> None:
         """Shows how far a phase is."""

@@ -46,7 +46,7 @@ RETRY_WORDS = {"failed": ("crashed", "timed_out", "error"), "oom": ("out_of_memo
 @click.option("--heartbeat", type=Duration(), default=30.0, help="Seconds between lines off a terminal.")
 @click.argument("config_file", required=False, type=click.Path(path_type=Path))
 @click.pass_context
-def command(ctx: click.Context, config_file: Path | None, **flags: Any) -> None:
+def command(ctx: click.Context, /, config_file: Path | None, **flags: Any) -> None:
     """Sweep the axes, journal every result and write the report.
 
     Measured results are never lost: the same command continues where it stopped.
@@ -238,6 +238,7 @@ def _finish(
 
     form["coverage"] = coverage(plan, results)
     form["wall_seconds"] = wall_seconds
+    form["spent_seconds"] = runner.spent_seconds
     if runner.stopwatch.copy_bandwidth:
         form["copy_bandwidth_bytes_per_second"] = runner.stopwatch.copy_bandwidth
     if not interrupted:

@@ -100,6 +100,10 @@ class Reference:
             )
         gradients = torch.autograd.grad(losses.sum(), [leaves[n] for n in wanted], allow_unused=True)
         return losses.detach().numpy(), {
-            name: np.zeros(tuple(leaves[name].shape)) if g is None else g.numpy()
-            for name, g in zip(wanted, gradients, strict=True)
+            name: _entries(g, leaves[name]) for name, g in zip(wanted, gradients, strict=True)
         }
+
+
+def _entries(gradient: Tensor | None, leaf: Tensor) -> Array:
+    """Returns a gradient as an array; an input that the loss does not depend on has gradient 0."""
+    return np.zeros(tuple(leaf.shape)) if gradient is None else gradient.numpy()

@@ -56,7 +56,8 @@ class RowOracle(Protocol):
     """Something that evaluates rows: a closed form or a reference under autograd."""
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """How verdicts name this oracle."""
 
     def evaluate(
         self,
@@ -65,7 +66,8 @@ class RowOracle(Protocol):
         wanted: tuple[str, ...],
         *,
         sensitivities: bool = True,
-    ) -> RowTruth: ...
+    ) -> RowTruth:
+        """Returns the truth of every row; `wanted` names the inputs whose gradients are asked for."""
 
 
 def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) -> Truth:
@@ -76,17 +78,18 @@ def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) 
     weight = np.where(rows.denominator != 0, np.abs(rows.denominator), 1.0)
     if reduction == "none":
         row_factor = np.ones(count) if upstream is None else upstream
-        value, sensitivity = rows.losses, rows.sensitivities
+        value: Array = rows.losses
+        sensitivity: Array = rows.sensitivities
     elif reduction == "sum":
         row_factor = np.ones(count)
-        value = np.float64(exact_sum(rows.losses))
-        sensitivity = np.float64(exact_sum(rows.sensitivities))
+        value = np.asarray(exact_sum(rows.losses))
+        sensitivity = np.asarray(exact_sum(rows.sensitivities))
     else:
         denominator = exact_sum(rows.denominator)
-        value = np.float64(quotient(exact_sum(rows.losses), denominator))
+        value = np.asarray(quotient(exact_sum(rows.losses), denominator))
         if denominator == 0 and options.get("empty_mean") == "zero":
-            value = np.float64(0.0)
-        sensitivity = np.float64(quotient(exact_sum(rows.sensitivities), abs(denominator)))
+            value = np.asarray(0.0)
+        sensitivity = np.asarray(quotient(exact_sum(rows.sensitivities), abs(denominator)))
         row_factor = np.full(count, quotient(1.0, denominator))
     row_factor = np.asarray(row_factor, dtype=np.float64)
     return Truth(

@@ -10,6 +10,7 @@ backward are told apart by their record_function spans.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.autograd.profiler import record_function
@@ -40,8 +41,9 @@ def memory(block: OpenBlock, name: str) -> Answer:
         bound = block.bound(name)
         upstream = upstream_for(sample, options)
         upstream = None if upstream is None else upstream.to(device)
-        _call(bound, block, upstream)
-        footprint = _on_cuda(bound, block, upstream) if device == "cuda" else _on_cpu(bound, block, upstream)
+        with block.ledger.spending("implementation"):
+            _call(bound, block, upstream)
+            footprint = (_on_cuda if device == "cuda" else _on_cpu)(bound, block, upstream)
     except Exception as error:
         status, reason = failure(error)
         return Answer(status or "skipped", reason or "raises; see accuracy")
@@ -85,8 +87,10 @@ def _on_cpu(bound: Bound, block: OpenBlock, upstream: torch.Tensor | None) -> Fo
 
 def replay(session: profile) -> Footprint:
     """Replays allocator events in time order against the two spans of a profile."""
-    assert session.profiler is not None and session.profiler.kineto_results is not None
-    events = session.profiler.kineto_results.events()
+    assert session.profiler is not None
+    assert session.profiler.kineto_results is not None
+    # The stubs of torch leave nbytes out.
+    events: list[Any] = session.profiler.kineto_results.events()
     spans = {e.name(): (e.start_ns(), e.end_ns()) for e in events if e.name() in (FORWARD, BACKWARD)}
     forward_end, backward_start = spans[FORWARD][1], spans[BACKWARD][0]
     moves = sorted(

@@ -2,8 +2,9 @@
 
 A rung fails when a finding of severity error appears (question "failure") or when a gradient is
 returned as 0 that is a normal number (question "dead_gradient"). The first failing pair of rungs is
-bisected; where it blows up later than it first fails, that value is found as well. The trap: failure need not be monotone, so the number is the first failing value *met on
-the way up*, and everything below it on the ladder was seen to be right.
+bisected; where it blows up later than it first fails, that value is found as well. The trap: failure
+need not be monotone, so the number is the first failing value *met on the way up*, and the rungs
+below it were seen to be right.
 """
 
 from __future__ import annotations
@@ -96,9 +97,10 @@ def overflow(block: OpenBlock, name: str) -> Answer:
     numbers: dict[str, float] = {}
     findings: list[Finding] = []
     callables: dict[str, Bound] = {}
+    contract = block.suite.implementation(name).contract
     unreduced = block.suite.variant(block.case.variant).options.get("reduction") == "none"
     for ladder in block.suite.ladders:
-        if ladder.batch_is_value and unreduced:
+        if (ladder.batch_is_value and unreduced) or contract.takes_out(f"ladder {ladder.name}"):
             continue
         climb = Climb(block, name, ladder, callables)
         try:

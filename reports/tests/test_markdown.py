@@ -51,10 +51,8 @@ def test_hostile_text_is_escaped(tmp_path):
 def test_a_flood_of_findings_stays_below_the_limit(tmp_path):
     case = Case("s", "mean", "r", "float32", "cpu", 64, 10, 1)
     long = "é" * 20_000
-    results = tuple(
-        Result(Trial(case, f"mine_{n}"), "accuracy", "ok", findings=(Finding("raises", "error", "accuracy", "loss", long),))
-        for n in range(40)
-    )  # fmt: skip
+    found = (Finding("raises", "error", "accuracy", "loss", long),)
+    results = tuple(Result(Trial(case, f"mine_{n}"), "accuracy", "ok", findings=found) for n in range(40))
     text = markdown(Run(tmp_path, {"schema": 1, "plan": {}, "broken_suites": [long] * 9}, results))
     assert len(text.encode()) <= MOST_BYTES
     assert "report.html holds everything" in text

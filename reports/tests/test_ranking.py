@@ -124,8 +124,32 @@ def test_overlapping_intervals_are_said(tmp_path):
         tmp_path, answers("one"), answers("two", seconds=1.005e-3), answers("three", seconds=2e-3)
     )
     assert choice.recommended.group.implementation == "one"
-    assert "two not shown to be slower" in choice.reason
+    assert choice.reason.startswith("among the fastest of the 3")
+    assert "time not shown to differ from two" in choice.reason
     assert "three" not in choice.reason
+    assert "time not shown to differ" in choice.runner_up_words
+
+
+def test_the_baseline_wins_a_tie(tmp_path):
+    facts = {"two": {"baseline": True}}
+    choice, _ = decided(tmp_path, answers("one"), answers("two", seconds=1.005e-3), **facts)
+    assert choice.recommended.group.implementation == "two"
+    choice, _ = decided(tmp_path, answers("one"), answers("two", seconds=1.5e-3), **facts)
+    assert choice.recommended.group.implementation == "one"
+
+
+def test_a_ladder_is_a_limit_and_excludes_nobody(tmp_path):
+    rung = Finding("spurious_overflow", "error", "overflow", "ladder scale", "from 88 on")
+    climbed = Result(Trial(CASE, "mine"), "overflow", "ok", "", (rung,), {"first_failing_scale": 88.72})
+    choice, ranks = decided(tmp_path, answers("mine", probes=("accuracy", "timing")), [climbed])
+    assert ranks["mine"].rank == "rankable"
+    assert "limits: scale 88.7" in choice.reason
+
+
+def test_where_nobody_is_right_the_nearest_is_named(tmp_path):
+    choice, _ = decided(tmp_path, answers("wrong", ERROR))
+    assert choice.recommended is None
+    assert choice.nearest == "nobody is free of errors; nearest is wrong: NaN in 1 of 1 case"
 
 
 @pytest.mark.parametrize(

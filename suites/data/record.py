@@ -38,7 +38,51 @@ BYTES_ROWS = 128
 BYTES_BATCH_WINDOWS = 32
 BYTES_CONTEXT_BYTES = 128
 # Only modules that stay a single file from Python 3.10 on: a package has no one text to read.
-BYTES_MODULES = ["argparse", "ast", "bdb", "calendar", "cmd", "code", "codecs", "configparser", "contextlib", "copy", "csv", "dataclasses", "difflib", "dis", "doctest", "enum", "fileinput", "fractions", "ftplib", "functools", "gettext", "heapq", "inspect", "ipaddress", "locale", "mailbox", "optparse", "pdb", "pickle", "platform", "pprint", "random", "shutil", "socket", "statistics", "subprocess", "tarfile", "textwrap", "threading", "tokenize", "traceback", "typing", "uuid"]
+BYTES_MODULES = [
+    "argparse",
+    "ast",
+    "bdb",
+    "calendar",
+    "cmd",
+    "code",
+    "codecs",
+    "configparser",
+    "contextlib",
+    "copy",
+    "csv",
+    "dataclasses",
+    "difflib",
+    "dis",
+    "doctest",
+    "enum",
+    "fileinput",
+    "fractions",
+    "ftplib",
+    "functools",
+    "gettext",
+    "heapq",
+    "inspect",
+    "ipaddress",
+    "locale",
+    "mailbox",
+    "optparse",
+    "pdb",
+    "pickle",
+    "platform",
+    "pprint",
+    "random",
+    "shutil",
+    "socket",
+    "statistics",
+    "subprocess",
+    "tarfile",
+    "textwrap",
+    "threading",
+    "tokenize",
+    "traceback",
+    "typing",
+    "uuid",
+]
 
 
 @dataclass(frozen=True)
@@ -74,7 +118,7 @@ class ByteModel(nn.Module):
 def digits_training() -> Training:
     """Returns the digits classifier, to be recorded on a sample of the rows it learns from."""
     try:
-        import sklearn.datasets  # type: ignore # it is untyped, and absent where nobody records
+        import sklearn.datasets
     except ImportError as error:
         raise SystemExit("Recording the digits needs scikit-learn: pip install scikit-learn") from error
     torch.manual_seed(SEED)

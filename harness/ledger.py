@@ -1,0 +1,54 @@
+"""Where a worker's time goes: inside implementations, the compiler, the oracle, the first import.
+
+What is left over is the harness's own overhead, which `nox -s selfbench` states. The trap: the
+compiler runs inside the first call of a compiled implementation, so its seconds (as dynamo and
+inductor count them) are taken out of the implementation's.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Ledger:
+    """Seconds by purpose of this process."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def spending(self, purpose: str) -> Iterator[None]:
+        """Books the seconds of a block of code; time in the compiler is booked as its own."""
+        compiler_before = compiler_seconds()
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            compiled = compiler_seconds() - compiler_before
+            self.book(purpose, time.perf_counter() - start - compiled)
+            self.book("compiler", compiled)
+
+    def book(self, purpose: str, seconds: float) -> None:
+        """Adds seconds to a purpose."""
+        self._seconds[purpose] += seconds
+
+    def taken(self) -> dict[str, float]:
+        """Returns what was booked since the last call, and starts anew."""
+        booked = dict(self._seconds)
+        self._seconds.clear()
+        return booked
+
+
+def compiler_seconds() -> float:
+    """Returns the seconds that dynamo has counted for whole compilations in this process."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    if dynamo is None:
+        return 0.0
+    metrics = dynamo.compilation_time_metrics
+    return sum(
+        float(sum(metrics.get(phase, ()))) for phase in ("_compile.compile_inner", "backward._backward_impl")
+    )

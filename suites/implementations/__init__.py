@@ -1,0 +1,1 @@
+"""How people compute each loss: plain functions, callable by hand."""

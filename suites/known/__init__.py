@@ -1,0 +1,1 @@
+"""True findings of released implementations, with reason and upstream issue."""
