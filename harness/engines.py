@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,7 +61,7 @@ class LocalEngine:
         self._workers, self._limits, self._on_message = workers, limits, on_message
         share = limits.memory_bytes or available_bytes() // max(workers, 1)
         self._memory_bytes = share
-        self.spent_seconds: Counter[str] = Counter()
+        self.spent_seconds: defaultdict[str, float] = defaultdict(float)
 
     def run(self, tasks: list[Task], *, fresh: bool = False) -> Iterator[Result]:
         """Yields results as they arrive; `fresh` gives every task a process of its own.
@@ -136,7 +136,8 @@ class LocalEngine:
                 busy.begun = None
                 yield result
             elif "done" in message:
-                self.spent_seconds.update(message["spent_seconds"])
+                for purpose, seconds in message["spent_seconds"].items():
+                    self.spent_seconds[purpose] += seconds
                 busy.task, busy.begun = None, None
             elif "broken" in message:
                 yield from self._broken(busy, message["broken"])

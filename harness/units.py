@@ -171,8 +171,10 @@ def duration(value: float) -> str:
 
 
 def threshold(value: float) -> str:
-    """Returns the value at which something begins: whole from 1,000 to a million, else as `number`."""
-    return count(value) if 1000 <= value < 1e6 else number(value)
+    """Returns the value at which something begins, to the quarter below 1,000 and whole to a million."""
+    if 1000 <= value < 1e6:
+        return count(value)
+    return number(value, 5) if abs(value) < 1000 else number(value)
 
 
 def tick(value: float) -> str:

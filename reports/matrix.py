@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness import units
-from harness.results import INCOMPLETE
+from harness.results import INCOMPLETE, Finding
 from reports.declared import Declared, Maker
-from reports.ranking import cell_word, on_domain, worst_number
+from reports.ranking import cell_word, worst_number
 from reports.records import Record
 from reports.speed import dtype_order
 from reports.table import Cell
@@ -125,7 +125,7 @@ def _grade(row: Record) -> tuple[int, str]:
         rank, word = _NOT_RUN, "not run"
     elif row.status in INCOMPLETE:
         rank, word = _FAILURE, _FAILURES.get(row.status, row.status)
-    for finding in filter(on_domain, row.findings):
+    for finding in filter(in_its_regime, row.findings):
         if finding.severity == "note":
             continue
         known = bool(finding.known)
@@ -136,3 +136,8 @@ def _grade(row: Record) -> tuple[int, str]:
         if grade > rank:
             rank, word = grade, cell_word(finding.kind)
     return rank, word
+
+
+def in_its_regime(finding: Finding) -> bool:
+    """Tells whether a finding belongs to the regime of its trial: a ladder's rungs have their own table."""
+    return not finding.group.startswith("ladder ")

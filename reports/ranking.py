@@ -1,10 +1,10 @@
 """Who may be recommended: the standing of each implementation at each suite x dtype x device.
 
-rankable: accuracy and overflow were run and no finding has severity error, over all regimes,
-variants and shapes; excluded: an error was found, known or not; unproven: one of the two probes has
-no answer. A ladder is climbed until something fails, far beyond the regimes: where it does is a limit,
-named beside the rank, and excludes nobody. The trap: a Known entry makes a finding expected, not
-harmless, so it excludes as well.
+The question is asked of one variant, the one that is climbed and timed: rankable: accuracy and
+overflow were run and no finding has severity error, over all its regimes, shapes and ladders;
+excluded: an error was found, known or not; unproven: one of the two probes has no answer. Errors in
+other variants are named beside the rank. The trap: a Known entry makes a finding expected, not harmless,
+so it excludes as well.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from harness import units
 from harness.outcome import KINDS
-from harness.results import INCOMPLETE, LADDER_PREFIXES, SEVERITIES, Finding
+from harness.results import INCOMPLETE, LADDER_PREFIXES, SEVERITIES
 from reports.declared import Maker
 from reports.records import Record
 
@@ -24,7 +24,7 @@ Rank = Literal["rankable", "excluded", "unproven"]
 NEEDED = ("accuracy", "overflow")
 # Compiler findings cost time, which is ranked anyway; they do not make an answer less right.
 _NOT_NUMERICAL = frozenset({"graph_break", "recompiles"})
-FAILING = LADDER_PREFIXES[0]
+DYING = next(prefix for prefix in LADDER_PREFIXES if "dead" in prefix)
 NONFINITE = frozenset({"spurious_nan", "spurious_overflow", "nan_leak"})
 
 
@@ -60,6 +60,8 @@ class Standing:
     worst_loss: float | None
     worst_gradient: float | None
     limits: tuple[str, ...] = ()
+    variant: str = ""
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[Defect, ...]:
@@ -95,11 +97,6 @@ def group_of(row: Record) -> Group:
     return Group(case.suite, case.device, case.dtype, row.trial.implementation)
 
 
-def on_domain(finding: Finding) -> bool:
-    """Tells whether a finding lies on the declared domain: everything but the rungs of a ladder."""
-    return not (finding.probe == "overflow" and finding.group.startswith("ladder"))
-
-
 def worst_number(values: Iterable[float | None]) -> float | None:
     """Returns the worst of measured numbers: NaN, then the largest; None when none was measured."""
     present = [value for value in values if value is not None]
@@ -132,21 +129,47 @@ def cell_word(kind: str) -> str:
     return KINDS[kind].cell if kind in KINDS else kind.replace("_", " ")
 
 
-def _standing(group: Group, rows: Sequence[Record]) -> Standing:
+def _home_variant(rows: Sequence[Record]) -> str:
+    """Returns the variant that was climbed or timed, the first one where neither was done."""
+    asked = next((row for row in rows if row.ran("overflow") or row.ran("timing")), rows[0])
+    return asked.trial.case.variant
+
+
+def _defects(rows: Sequence[Record]) -> list[Defect]:
     counted: dict[tuple[str, str], list[int]] = {}
     for row in rows:
         seen: dict[tuple[str, str], bool] = {}
-        for finding in filter(on_domain, row.findings):
+        for finding in row.findings:
             key: tuple[str, str] = (finding.kind, finding.severity)
             seen[key] = seen.get(key, False) or not finding.known
         for key, is_open in seen.items():
             total = counted.setdefault(key, [0, 0])
             total[0] += 1
             total[1] += is_open
-    defects = sorted(
+    return sorted(
         (Defect(kind, severity, total, not opened) for (kind, severity), (total, opened) in counted.items()),
         key=lambda d: (-SEVERITIES.index(d.severity), d.kind not in NONFINITE, -d.cases, d.kind),
     )
+
+
+def _elsewhere(rows: Sequence[Record]) -> tuple[str, ...]:
+    """Names the errors in other variants, e.g. "probability: NaN in 1 of 6 cases (known)"."""
+    by_variant: dict[str, list[Record]] = {}
+    for row in rows:
+        by_variant.setdefault(row.trial.case.variant, []).append(row)
+    words = []
+    for variant, members in by_variant.items():
+        errors = [defect for defect in _defects(members) if defect.severity == "error"]
+        if errors:
+            judged = [row for row in members if row.status not in ("unsupported", "skipped")]
+            words.append(f"{variant}: {defect_words(errors, len(judged), most=1)}")
+    return tuple(words)
+
+
+def _standing(group: Group, everything: Sequence[Record]) -> Standing:
+    variant = _home_variant(everything)
+    rows = [row for row in everything if row.trial.case.variant == variant]
+    defects = _defects(rows)
     judged = [row for row in rows if row.status not in ("unsupported", "skipped")]
     rank, cause = _rank(rows, judged, defects)
     return Standing(
@@ -160,19 +183,23 @@ def _standing(group: Group, rows: Sequence[Record]) -> Standing:
         worst_number(row.numbers.get("loss_ulps") for row in rows),
         worst_number(row.numbers.get("gradient_ulps") for row in rows),
         _limits(rows),
+        variant,
+        _elsewhere([row for row in everything if row.trial.case.variant != variant]),
     )
 
 
 def _limits(rows: Sequence[Record]) -> tuple[str, ...]:
-    """Says for each ladder from where on an implementation is wrong, the lowest over its cases."""
+    """Says for each ladder from where on gradients are lost, the lowest over the cases."""
     lowest: dict[str, float] = {}
     for row in rows:
         if row.ran("overflow"):
             for name, value in row.numbers.items():
-                if name.startswith(FAILING) and math.isfinite(value):
-                    ladder = name.removeprefix(FAILING)
+                if name.startswith(DYING) and math.isfinite(value):
+                    ladder = name.removeprefix(DYING)
                     lowest[ladder] = min(value, lowest.get(ladder, math.inf))
-    return tuple(f"{ladder} {units.threshold(value)}" for ladder, value in sorted(lowest.items()))
+    return tuple(
+        f"gradient dead from {ladder} {units.threshold(value)}" for ladder, value in sorted(lowest.items())
+    )
 
 
 def _rank(rows: Sequence[Record], judged: Sequence[Record], defects: list[Defect]) -> tuple[Rank, str]:

@@ -118,8 +118,7 @@ def breaks(rows: Sequence[Record], declared: Declared) -> Table | None:
         table,
         rights(*range(3, 3 + len(columns))),
         "“none” means that the ladder was climbed to its top without it; implementations that pass every "
-        "ladder have no row. Ladders go beyond the regimes on purpose: a limit is named with a "
-        "recommendation and excludes nobody.",
+        "ladder have no row. A first failure excludes from recommendation; a dead gradient is a warning.",
     )
 
 

@@ -163,6 +163,8 @@ def _reason(best: Standing, field: Sequence[Standing], quiet: bool, timed: bool,
         parts.append(best.cause)
     if best.limits:
         parts.append(f"limits: {', '.join(best.limits)}")
+    if best.elsewhere:
+        parts.append(f"errors in other variants: {'; '.join(best.elsewhere)}")
     return "; ".join(part for part in parts if part)
 
 

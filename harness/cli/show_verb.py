@@ -36,12 +36,13 @@ def command(trial: str, run_path: Path, as_json: bool) -> None:
     click.echo(wanted)
     for result in results:
         click.echo(f"\n{result.probe}: {result.status} {result.reason}".rstrip())
-        for name, measured in result.numbers.items():
-            click.echo(f"  {name:<28} {number(measured)} {units.get(name, '')}".rstrip())
+        for quantity_name, measured in result.numbers.items():
+            unit = units.get(quantity_name, "")
+            click.echo(f"  {quantity_name:<28} {number(measured)} {unit}".rstrip())
         for key, note in result.notes.items():
             click.echo(f"  {key}: {note}")
         for finding in result.findings:
-            known = f"  known: {finding.known}" if finding.known else ""
-            click.echo(f"  {finding.severity} {finding.kind} [{finding.group}] {finding.message}{known}")
+            reason = f"  known: {finding.known}" if finding.known else ""
+            click.echo(f"  {finding.severity} {finding.kind} [{finding.group}] {finding.message}{reason}")
             for part, value in finding.witness.items():
                 click.echo(f"      {part}: {value}")

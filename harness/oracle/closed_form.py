@@ -20,8 +20,9 @@ from harness.oracle.truth import RowTruth
 
 Inputs = Mapping[str, Tensor]
 Options = Mapping[str, Any]
-# 2 MiB of float64 per array: several of them fit in a core's second-level cache.
-CHUNK_ELEMENTS = 1 << 18
+# One MiB of float64 per array, so that a pass reads from the second-level cache: at 1024 x 32000 a
+# quarter of this pays more for operator calls, twice this more for memory (`nox -s selfbench`).
+CHUNK_ELEMENTS = 1 << 17
 FLOAT64_ROUNDOFF = 2.0**-53
 
 
@@ -29,7 +30,8 @@ FLOAT64_ROUNDOFF = 2.0**-53
 class ClosedForm:
     """Per-row formulas of a loss family, before reduction.
 
-    `terms(inputs, options)` computes once what the others share (default: the pair itself). Then
+    `terms(inputs, options)` computes once what the others share (default: the pair itself); it may
+    overwrite the inputs, which are private copies. Then
     `rows` (R,), `gradient` {name: (R, C)}, `sensitivity` (R,) and `gradient_sensitivity`
     {name: (R, C)} are functions of the terms; `denominator(inputs, options)` is what each row adds
     to the mean's denominator (R,). `exact(row, options)` is the same loss on python-flint Arb
@@ -110,7 +112,12 @@ def one_thread() -> Iterator[None]:
 
 def _double(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.detach().cpu().double() if value.is_floating_point() else value.detach().cpu()
+        # A copy even of float64: closed forms may overwrite what they are given.
+        return (
+            value.detach().cpu().to(torch.float64, copy=True)
+            if value.is_floating_point()
+            else value.detach().cpu()
+        )
     return value
 
 

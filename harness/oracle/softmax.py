@@ -16,6 +16,7 @@ exact at v = x_a. An upper bound cannot accuse falsely; on unit-normal rows it e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -28,15 +29,24 @@ DEEPEST = -800.0
 class SoftmaxRows:
     """Shared terms of a chunk of rows; every field is float64.
 
-    `shifted` d (R, C), `probabilities` p (R, C), `others` S1 (R, 1), `largest` a (R, 1),
-    `complement` computes 1 - p without cancellation.
+    `shifted` d and `exponentials` e are (R, C), `others` S1 and the column `largest` of the maximum
+    are (R, 1). Passes over (R, C) are what an oracle costs, so probabilities are made on request.
     """
 
     shifted: Tensor
     exponentials: Tensor
-    probabilities: Tensor
     others: Tensor
     largest: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """1 + S1 (R, 1)."""
+        return 1 + self.others
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """p = e / (1 + S1) (R, C)."""
+        return self.exponentials / self.total
 
     def class_losses(self) -> Tensor:
         """Returns l_c = logsumexp(x) - x_c for every class (R, C)."""
@@ -48,37 +58,47 @@ class SoftmaxRows:
 
     def complement_at(self, column: Tensor) -> Tensor:
         """Returns 1 - p_c = sum_{j!=c} p_j at one column per row (R, 1), without cancellation."""
-        total = 1 + self.others
-        apart = torch.where(column == self.largest, self.others, total - self.exponentials.gather(1, column))
-        return apart / total
+        without = self.total - self.exponentials.gather(1, column)
+        return torch.where(column == self.largest, self.others, without) / self.total
 
     def complements(self) -> Tensor:
         """Returns 1 - p for every class (R, C), without cancellation."""
-        total = 1 + self.others
-        apart = total - self.exponentials
+        apart = self.total - self.exponentials
         apart.scatter_(1, self.largest, self.others)
-        return apart.div_(total)
+        return apart.div_(self.total)
 
+    @cached_property
     def spread(self) -> tuple[Tensor, Tensor]:
-        """Returns m - x_a (<= 0) and the variance of x under p, both (R, 1)."""
-        depth = self.shifted.clamp(min=DEEPEST)
-        weighted = depth * self.probabilities
-        mean = weighted.sum(1, keepdim=True)
-        variance = weighted.mul_(depth).sum(1, keepdim=True).sub_(mean * mean).clamp_(min=0)
-        return mean, variance
+        """m - x_a (<= 0) and the variance of x under p, both (R, 1)."""
+        weighted = self.depth * self.exponentials
+        mean = weighted.sum(1, keepdim=True).div_(self.total)
+        square = weighted.mul_(self.depth).sum(1, keepdim=True)
+        return mean, square.div_(self.total).sub_(mean * mean).clamp_(min=0)
 
-    def distances(self, mean: Tensor, variance: Tensor, shifted: Tensor) -> Tensor:
+    @cached_property
+    def depth(self) -> Tensor:
+        """d with masked classes (-inf, probability 0) at a finite depth, so that 0 * inf stays out."""
+        # A sum is the cheapest pass that sees a -inf; a NaN row stays NaN either way.
+        return self.shifted.clamp(min=DEEPEST) if bool(self.shifted.sum().isinf()) else self.shifted
+
+    def distances(self, shifted: Tensor) -> Tensor:
         """Returns the upper bound of F at values given by their shift from x_a."""
+        mean, variance = self.spread
         jensen = (shifted - mean).square_().add_(variance).sqrt_()
-        return torch.minimum(jensen, -mean - shifted)
+        return torch.minimum(jensen, -mean - shifted, out=jensen)
 
 
 def softmax_rows(logits: Tensor) -> SoftmaxRows:
-    """Returns the shared terms of float64 logits (R, C); a row without a finite maximum gives NaN."""
+    """Returns the shared terms of float64 logits (R, C), which are overwritten by the shifted ones.
+
+    A row without a finite maximum gives NaN.
+    """
     top, largest = logits.max(1, keepdim=True)
-    shifted = logits - top
+    shifted = logits.sub_(top)
     exponentials = shifted.exp()
+    # The maximum's own term is 1 (or NaN): summing the others apart keeps 1 - p exact.
     kept = exponentials.gather(1, largest)
     others = exponentials.scatter_(1, largest, 0.0).sum(1, keepdim=True)
     exponentials.scatter_(1, largest, kept)
-    return SoftmaxRows(shifted, exponentials, exponentials / (1 + others), others, largest)
+    # A NaN row must not look finite because its maximum was cut out.
+    return SoftmaxRows(shifted, exponentials, others + 0 * kept, largest)

@@ -22,6 +22,7 @@ from harness.sweep import Sweep, planned
 from harness.tests.suites_for_tests.misbehaving import SLEEP_SECONDS
 from harness.transport import describe_end
 
+LOSSGAUGE = Path(sys.executable).with_name("lossgauge")
 SUITE = Path(__file__).parent / "suites_for_tests" / "misbehaving.py"
 MARK = "MARK_OF_TEST_ENGINE"
 APART = ("greedy", "raises_half_a_character", "cancels", "turns_gradients_off")
@@ -55,7 +56,7 @@ def ended(tmp_path_factory):
     flags = "--probe accuracy,timing --dtype float32 --batch 4 --classes 3 --timeout 5s --processes 1"
     flags += " --rounds 2 --min-time 1ms --workers 2 --no-report --out run"
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "run", "--suite", SUITE, *flags.split()]
+        [LOSSGAUGE, "run", "--suite", SUITE, *flags.split()]
         + ["-f", " ".join(f"impl!={name}" for name in APART)],
         cwd=folder,
         env={**os.environ, MARK: mark},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -138,12 +139,28 @@ def test_the_baseline_wins_a_tie(tmp_path):
     assert choice.recommended.group.implementation == "one"
 
 
-def test_a_ladder_is_a_limit_and_excludes_nobody(tmp_path):
+def test_an_error_on_a_ladder_excludes(tmp_path):
     rung = Finding("spurious_overflow", "error", "overflow", "ladder scale", "from 88 on")
     climbed = Result(Trial(CASE, "mine"), "overflow", "ok", "", (rung,), {"first_failing_scale": 88.72})
+    _, ranks = decided(tmp_path, answers("mine", probes=("accuracy", "timing")), [climbed])
+    assert ranks["mine"].rank == "excluded"
+
+
+def test_a_dead_gradient_on_a_ladder_is_a_limit_beside_the_rank(tmp_path):
+    rung = Finding("dead_gradient", "warning", "overflow", "ladder gap", "from 16.75 on")
+    climbed = Result(Trial(CASE, "mine"), "overflow", "ok", "", (rung,), {"first_dead_gap": 16.75})
     choice, ranks = decided(tmp_path, answers("mine", probes=("accuracy", "timing")), [climbed])
     assert ranks["mine"].rank == "rankable"
-    assert "limits: scale 88.7" in choice.reason
+    assert "limits: gradient dead from gap 16.75" in choice.reason
+
+
+def test_an_error_in_another_variant_is_named_but_does_not_exclude(tmp_path):
+    other = replace(CASE, variant="probability")
+    wrong = Finding("spurious_nan", "error", "accuracy", "loss", "NaN for 2.07", known="0 * inf")
+    elsewhere = Result(Trial(other, "mine"), "accuracy", "ok", "", (wrong,), {"loss_ulps": math.nan})
+    choice, ranks = decided(tmp_path, answers("mine"), [elsewhere])
+    assert ranks["mine"].rank == "rankable"
+    assert "errors in other variants: probability: NaN in 1 of 1 case (known)" in choice.reason
 
 
 def test_where_nobody_is_right_the_nearest_is_named(tmp_path):
@@ -176,7 +193,7 @@ def test_worst_number_puts_nan_first():
 def test_summary_names_choice_noise_and_the_unsafe(tmp_path):
     (line,) = summary_lines(synthetic.small(tmp_path))
     assert line.startswith("cross_entropy cpu  float32: compiled (6.1 ulp, 2.69 ms ±2 %)")
-    assert "naive unsafe: NaN in 1 of 13" in line
+    assert "naive unsafe: NaN in 1 of 11" in line
 
 
 def test_summary_of_an_unproven_run_recommends_nothing(tmp_path):

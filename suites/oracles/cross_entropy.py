@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from harness.oracle.closed_form import ClosedForm
-from harness.oracle.softmax import DEEPEST, SoftmaxRows, softmax_rows
+from harness.oracle.softmax import SoftmaxRows, softmax_rows
 
 Inputs = Mapping[str, Tensor]
 Options = Mapping[str, Any]
@@ -78,9 +78,8 @@ class Terms:
         """Gradient with respect to the logits (R, C)."""
         rows = self.softmax
         if self.dense is None:
-            entries = rows.probabilities * self.coefficient
-            at_target = -self.coefficient * rows.complement_at(self.column)
-            entries.scatter_(1, self.column, at_target)
+            entries = rows.exponentials * (self.coefficient / rows.total)
+            entries.scatter_(1, self.column, -self.coefficient * rows.complement_at(self.column))
         else:
             q = self.dense
             top, place = q.max(1, keepdim=True)
@@ -93,9 +92,9 @@ class Terms:
         return entries
 
     @cached_property
-    def spread(self) -> tuple[Tensor, Tensor]:
-        """Mean (from the maximum) and variance of the row under its own softmax, (R, 1) each."""
-        return self.softmax.spread()
+    def label_distance(self) -> Tensor:
+        """F at the label's logit (R, 1)."""
+        return self.softmax.distances(self.softmax.shifted.gather(1, self.column))
 
 
 def terms(inputs: Inputs, options: Options) -> Terms:
@@ -108,10 +107,11 @@ def terms(inputs: Inputs, options: Options) -> Terms:
     column = (
         torch.where(kept, target, 0) if by_index else torch.zeros(len(kept), dtype=torch.long)
     ).unsqueeze(1)
-    ones = torch.ones(classes, dtype=torch.float64) if weight is None else weight
     dense = target_slope = None
     if by_index and smoothing == 0:
-        coefficient = torch.where(kept, ones[column.squeeze(1)], 0.0).unsqueeze(1)
+        coefficient = kept.double().unsqueeze(1)
+        if weight is not None:
+            coefficient = torch.where(kept.unsqueeze(1), weight[column], 0.0)
     else:
         coefficient = torch.ones(len(kept), 1, dtype=torch.float64)
         one_hot = torch.zeros_like(logits).scatter_(1, column, 1.0) if by_index else target
@@ -120,6 +120,7 @@ def terms(inputs: Inputs, options: Options) -> Terms:
             dense = (1 - smoothing) * one_hot + share * (1 - one_hot)
         else:
             dense = (1 - smoothing) * one_hot + smoothing / classes
+        ones = torch.ones(classes, dtype=torch.float64) if weight is None else weight
         dense = dense * ones
         dense[~kept] = 0.0
         if not by_index:
@@ -153,31 +154,32 @@ def gradients(t: Terms) -> dict[str, Tensor]:
 
 def sensitivity(t: Terms) -> Tensor:
     """Returns N of the loss: L + sum_c q_c F(x_c), and L once more where T itself is rounded."""
-    mean, variance = t.spread
     rows = t.softmax
     if t.dense is None:
-        depth = rows.shifted.gather(1, t.column)
-        reach = rows.loss_at(t.column) + rows.distances(mean, variance, depth)
+        reach = rows.loss_at(t.column) + t.label_distance
         return torch.where(t.coefficient == 0, 0.0, t.coefficient * reach).squeeze(1)
-    reach = 2 * rows.class_losses() + rows.distances(mean, variance, rows.shifted)
+    reach = 2 * rows.class_losses() + rows.distances(rows.shifted)
     total = torch.where(t.dense == 0, 0.0, t.dense * reach).sum(1)
     return torch.where(t.kept, total, 0.0)
 
 
 def gradient_sensitivity(t: Terms) -> dict[str, Tensor]:
     """Returns N_i = |g_i| + Q p_i F(x_i), plus q_i where the coefficient itself is rounded."""
-    mean, variance = t.spread
     rows = t.softmax
-    reach = rows.distances(mean, variance, rows.shifted.clamp(min=DEEPEST)).mul_(rows.probabilities)
-    total = t.coefficient if t.dense is None else t.dense.sum(1, keepdim=True)
-    reach.mul_(total).add_(t.gradient.abs())
-    if t.dense is not None:
-        reach.add_(t.dense)
+    reach = rows.distances(rows.depth)
+    if t.dense is None:
+        # Off the label g_i = w p_i, so N_i = g_i (1 + F): two passes instead of four.
+        at_label = rows.exponentials.gather(1, t.column) * t.label_distance / rows.total
+        at_label = t.coefficient * (at_label + rows.complement_at(t.column))
+        reach.add_(1).mul_(t.gradient).scatter_(1, t.column, at_label)
+    else:
+        total = t.dense.sum(1, keepdim=True)
+        reach.mul_(rows.probabilities).mul_(total).add_(t.gradient.abs()).add_(t.dense)
     if not bool(t.kept.all()):
         reach[~t.kept] = 0.0
     found = {"logits": reach}
     if t.target_slope is not None:
-        far = rows.class_losses() + rows.distances(mean, variance, rows.shifted)
+        far = rows.class_losses() + rows.distances(rows.shifted)
         found["target"] = torch.where(t.target_slope == 0, 0.0, t.target_slope * far)
     return found
 

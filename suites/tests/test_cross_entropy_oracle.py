@@ -1,18 +1,17 @@
 """The float64 closed forms are certified against Arb balls, on every variant, regime and format.
 
 `ORACLE.exact` states the loss by its plain definition on python-flint balls; the working precision is
-raised until a ball is narrower than what it certifies. Promised and held here:
-loss      |B0 - exact| <= (C + 749) u |L|, u = 2^-53, whatever the order of summation;
-gradient  |B0 - exact| <= (64 + D) u |g|, D the depth of the row below its maximum (at most 745) and
-          counted for float64 logits alone, whose differences are rounded; float32 ones are exact.
-Stated exception: dense coefficients (smoothing, probabilities) cancel where p ~ q, so that |g| is
-replaced by p Q + q there, the terms that the gradient is the difference of.
+raised until a ball is narrower than what it certifies. Promised and held here, with u = 2^-53:
+losses     |B0 - exact| <= (C + 749) u |L|, whatever the order of summation;
+gradients  |B0 - exact| <= 64 u |g| for index targets. Stated exception: dense coefficients (smoothing,
+probabilities) cancel where p ~ q, so the terms p Q + q of the difference stand in for |g| there.
 """
 
 from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from dataclasses import replace
 
 import flint
 import numpy as np
@@ -20,20 +19,21 @@ import pytest
 import torch
 from flint import arb
 
-from harness.inputs import draw, resolved_options
+from harness.inputs import draw
+from harness.oracle import closed_form
 from harness.sample import Shape
 from harness.trial import Case
 from suites.cross_entropy import SUITE
 from suites.oracles.cross_entropy import ORACLE
 
 U = 2.0**-53
-# Results near the bottom of float64 carry absolute errors of a few of its smallest subnormals.
+# At the bottom of float64 an error is a few of its smallest subnormals, not a share of the value.
 BOTTOM = 64 * 2.0**-1074
 SHAPES = (Shape(4, 7), Shape(4, 2), Shape(3, 1))
 VARIANTS = [variant.name for variant in SUITE.variants]
 REGIMES = [regime.name for regime in SUITE.regimes]
-SMOOTHED = {v.name for v in SUITE.variants if v.options.get("label_smoothing")}
-DENSE = SMOOTHED | {"probability"}
+SMOOTHED = [v.name for v in SUITE.variants if v.options.get("label_smoothing")]
+IGNORING = ["ignore_index", "weighted_smoothed_ignored"]
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def working_precision(bits):
 
 
 def drawn(variant, regime, dtype, shape, seed=0):
-    """Returns float64-free stored rows and options of a case, as the harness hands them to the oracle."""
+    """Returns the stored rows and the resolved options of a case, as the harness asks its oracle."""
     actual = SUITE.regime(regime).shape(shape)
     case = Case(SUITE.name, variant, regime, dtype, "cpu", actual.batch, actual.classes, 1)
     sample, options = draw(case, SUITE, seed=seed)
@@ -59,32 +59,221 @@ def evaluated(inputs, options):
     return ORACLE.evaluate(inputs, options, wanted)
 
 
-def as_floats(options):
-    weight = options["weight"]
-    return {**options, "weight": None if weight is None else weight.double().tolist()}
+def weights(options, classes):
+    return [1.0] * classes if options["weight"] is None else options["weight"].double().tolist()
 
 
-def narrow(ball):
-    return not ball.is_finite() or ball.rad() <= abs(ball.mid()) * 2.0**-80 + arb(2) ** -1100
+def is_dense(inputs, options):
+    return inputs["target"].is_floating_point() or options["label_smoothing"] != 0
 
 
-def exact_row(row, options):
-    """Returns loss and gradient balls, all of them narrow enough to certify 53 bits."""
+def coefficients(target, options, classes):
+    """Returns q of one row by its definition, in plain floats."""
+    if target == options["ignore_index"]:
+        return [0.0] * classes
+    shares = [float(c == target) for c in range(classes)] if isinstance(target, int) else target
+    smoothing = options["label_smoothing"]
+    if options["smoothing_over"] == "others":
+        floor = smoothing / max(classes - 1, 1)
+        mixed = [(1 - smoothing) * s + floor * (1 - s) for s in shares]
+    else:
+        mixed = [(1 - smoothing) * s + smoothing / classes for s in shares]
+    return [m * w for m, w in zip(mixed, weights(options, classes), strict=True)]
+
+
+def is_narrow(ball):
+    return not ball.is_finite() or ball.rad() <= abs(ball.mid()) * arb(2) ** -80 + arb(2) ** -1100
+
+
+def exact_row(logits, target, options):
+    """Returns the balls of loss and logit gradient, narrow enough to certify 53 bits."""
+    listed = {**options, "weight": None if options["weight"] is None else weights(options, len(logits))}
     for bits in (256, 1024, 4096):
         with working_precision(bits):
-            loss, gradients = ORACLE.exact(row, options)
-            if narrow(loss) and all(narrow(entry) for entry in gradients["logits"]):
-                return loss, gradients["logits"]
-    raise AssertionError(f"no narrow ball at 4096 bits for {row}")
+            loss, found = ORACLE.exact({"logits": logits, "target": target}, listed)
+            if all(is_narrow(ball) for ball in (loss, *found["logits"])):
+                return loss, found["logits"]
+    raise AssertionError(f"no narrow ball at 4096 bits for logits={logits}, target={target}")
 
 
-def off_by(value, ball):
-    """Returns an upper bound of |value - exact| as a float; inf against inf is right."""
-    if math.isinf(value) and not ball.is_finite():
-        return 0.0 if bool(ball > 0) == (value > 0) else math.inf
+def exceeds(value, ball, relative, scale=None):
+    """Tells whether |value - exact| may be above relative * scale; the scale is |exact| by default."""
+    if not ball.is_finite():
+        return value != (math.inf if bool(ball > 0) else -math.inf)
+    if not math.isfinite(value):
+        return True
     with working_precision(4096):
-        return float((arb(value) - ball).abs_upper())
+        allowed = arb(relative) * (abs(ball) if scale is None else arb(scale)) + arb(BOTTOM)
+        return not bool(abs(arb(value) - ball) <= allowed)
 
 
-def size_of(ball):
-    return float(ball.abs_upper()) if ball.is_finite() else math.inf
+def violations(inputs, options, truth, *, loss_roundings=None):
+    """Returns what the certificate refuses, as (quantity, row, class)."""
+    refused, classes = [], inputs["logits"].shape[1]
+    promised = classes + 749 if loss_roundings is None else loss_roundings
+    for row in range(len(truth.losses)):
+        logits = inputs["logits"][row].double().tolist()
+        target = inputs["target"][row].tolist()
+        loss, gradient = exact_row(logits, target, options)
+        if exceeds(float(truth.losses[row]), loss, promised * U):
+            refused.append(("loss", row, 0))
+        q = coefficients(target, options, classes)
+        shares = torch.tensor(logits, dtype=torch.float64).softmax(0).tolist()
+        for c, ball in enumerate(gradient):
+            scale = shares[c] * sum(q) + q[c] if is_dense(inputs, options) else None
+            if exceeds(float(truth.gradients["logits"][row, c]), ball, 64 * U, scale):
+                refused.append(("gradient", row, c))
+    return refused
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_losses_and_gradients_lie_in_their_certified_balls(variant, dtype):
+    before, refused = flint.ctx.prec, {}
+    for regime in REGIMES:
+        for shape in SHAPES:
+            inputs, options = drawn(variant, regime, dtype, shape)
+            found = violations(inputs, options, evaluated(inputs, options))
+            if found:
+                refused[regime, shape] = found
+    assert refused == {}
+    assert flint.ctx.prec == before
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_losses_of_float32_rows_are_right_to_sixteen_roundings(variant):
+    # float32 differences are exact in float64, so the typical error holds and not only the worst case.
+    for regime in REGIMES:
+        inputs, options = drawn(variant, regime, "float32", SHAPES[0], seed=1)
+        assert violations(inputs, options, evaluated(inputs, options), loss_roundings=16) == [], regime
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_gradient_of_a_probability_target_is_the_weighted_loss_of_its_class(dtype):
+    for regime in REGIMES:
+        inputs, options = drawn("probability", regime, dtype, SHAPES[0])
+        slopes = evaluated(inputs, options).gradients["target"]
+        for row, logits in enumerate(inputs["logits"].double().tolist()):
+            for c in range(len(logits)):
+                ball, _ = exact_row(logits, c, {**options, "label_smoothing": 0.0})
+                assert not exceeds(float(slopes[row, c]), ball, (len(logits) + 749) * U), (regime, row, c)
+
+
+@pytest.mark.parametrize("variant", ["mean", "weighted", "images", "probability", "smoothed"])
+def test_a_relative_error_of_1e_9_is_refused_in_every_row_and_entry(variant):
+    inputs, options = drawn(variant, "unit_normal", "float32", SHAPES[0])
+    truth = evaluated(inputs, options)
+    assert violations(inputs, options, truth) == []
+    rows, classes = inputs["logits"].shape
+    off = replace(truth, losses=truth.losses * (1 + 1e-9))
+    assert violations(inputs, options, off) == [("loss", row, 0) for row in range(rows)]
+    off = replace(truth, gradients={"logits": truth.gradients["logits"] * (1 - 1e-9)})
+    everywhere = [("gradient", row, c) for row in range(rows) for c in range(classes)]
+    assert violations(inputs, options, off) == everywhere
+
+
+@pytest.mark.parametrize("wrong", [0.0, math.inf, -math.inf, math.nan])
+def test_zeros_infinities_and_nan_are_refused(wrong):
+    inputs, options = drawn("mean", "unit_normal", "float64", SHAPES[0])
+    truth = evaluated(inputs, options)
+    assert len(violations(inputs, options, replace(truth, losses=truth.losses * 0 + wrong))) == 4
+
+
+def test_p_minus_one_as_target_gradient_is_refused_on_confident_rows():
+    inputs, options = drawn("mean", "confident", "float64", Shape(16, 7))
+    truth = evaluated(inputs, options)
+    subtracted = truth.gradients["logits"].copy()
+    rows, label = np.arange(16), inputs["target"].numpy()
+    subtracted[rows, label] = inputs["logits"].softmax(1).numpy()[rows, label] - 1
+    refused = violations(inputs, options, replace(truth, gradients={"logits": subtracted}))
+    assert {(what, c == label[row]) for what, row, c in refused} == {("gradient", True)}
+
+
+@pytest.mark.parametrize("variant", IGNORING)
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+def test_an_ignored_row_is_exactly_zero_whatever_its_logits(variant, poison):
+    inputs, options = drawn(variant, "unit_normal", "float32", Shape(16, 7))
+    ignored = (inputs["target"] == options["ignore_index"]).numpy()
+    assert 0 < ignored.sum() < 16
+    clean = evaluated(inputs, options)
+    poisoned = {**inputs, "logits": inputs["logits"].clone()}
+    poisoned["logits"][torch.from_numpy(ignored)] = poison
+    truth = evaluated(poisoned, options)
+    for quantity, before in (
+        (truth.losses, clean.losses),
+        (truth.sensitivities, clean.sensitivities),
+        (truth.gradients["logits"], clean.gradients["logits"]),
+        (truth.gradient_sensitivities["logits"], clean.gradient_sensitivities["logits"]),
+        (truth.denominator, clean.denominator),
+    ):
+        assert (quantity[ignored] == 0).all()
+        assert (quantity == before).all()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_masked_classes_leave_losses_finite_unless_they_carry_a_share(variant):
+    inputs, options = drawn(variant, "masked", "float32", Shape(16, 7))
+    masked = inputs["logits"].isinf().numpy()
+    assert masked.any()
+    truth = evaluated(inputs, options)
+    kept = truth.denominator > 0
+    assert np.isfinite(truth.gradients["logits"]).all()
+    assert np.isfinite(truth.gradient_sensitivities["logits"]).all()
+    if variant in SMOOTHED:
+        assert (np.isposinf(truth.losses) == (masked.any(axis=1) & kept)).all()
+        assert (truth.gradients["logits"][masked & kept[:, None]] < 0).all()
+    else:
+        assert np.isfinite(truth.losses).all()
+        assert (truth.gradients["logits"][masked] == 0).all()
+
+
+def distances(logits):
+    """Returns p and F(x_i) = sum_k p_k |x_k - x_i| by the definition, in O(C^2)."""
+    x = logits.double().numpy()
+    p = logits.double().softmax(1).numpy()
+    far = np.zeros_like(p)
+    with np.errstate(invalid="ignore"):
+        for k in range(p.shape[1]):
+            far += np.where(p[:, k : k + 1] == 0, 0.0, p[:, k : k + 1] * np.abs(x[:, k : k + 1] - x))
+    return p, far
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_sensitivities_are_never_below_their_definition(variant, dtype):
+    for regime in REGIMES:
+        for shape in (Shape(16, 7), Shape(4, 2), Shape(3, 1)):
+            inputs, options = drawn(variant, regime, dtype, shape)
+            truth, (p, far) = evaluated(inputs, options), distances(inputs["logits"])
+            dense = is_dense(inputs, options)
+            q = np.array([coefficients(t, options, p.shape[1]) for t in inputs["target"].tolist()])
+            by_class = np.where(q == 0, 0.0, q * np.where(q == 0, 0.0, far))
+            of_loss = (1 + dense) * truth.losses + by_class.sum(axis=1)
+            reach = np.where(p == 0, 0.0, p * np.where(p == 0, 0.0, far))
+            of_gradient = np.abs(truth.gradients["logits"]) + q.sum(axis=1, keepdims=True) * reach + dense * q
+            bounds = truth.sensitivities, truth.gradient_sensitivities["logits"]
+            for bound, exact in zip(bounds, (of_loss, of_gradient), strict=True):
+                assert (bound >= exact * (1 - 1e-12) - BOTTOM).all(), (regime, shape)
+
+
+@pytest.mark.parametrize("classes", [3, 10, 1000])
+def test_on_unit_normal_rows_the_bound_of_distances_exceeds_them_little_in_the_median(classes):
+    inputs, options = drawn("mean", "unit_normal", "float32", Shape(64, classes))
+    truth, (p, far) = evaluated(inputs, options), distances(inputs["logits"])
+    excess = truth.gradient_sensitivities["logits"] - np.abs(truth.gradients["logits"])
+    ratio = excess / (p * far)
+    assert ratio.min() >= 1 - 1e-12
+    assert np.median(ratio) <= 1.4
+
+
+@pytest.mark.parametrize("variant", ["mean", "probability", "weighted_smoothed_ignored"])
+def test_the_size_of_a_chunk_changes_no_bit(variant, monkeypatch):
+    inputs, options = drawn(variant, "confident", "float32", Shape(37, 7))
+    whole = evaluated(inputs, options)
+    monkeypatch.setattr(closed_form, "CHUNK_ELEMENTS", 5 * 7)
+    parts = evaluated(inputs, options)
+    for name in whole.gradients:
+        assert (whole.gradients[name] == parts.gradients[name]).all()
+        assert (whole.gradient_sensitivities[name] == parts.gradient_sensitivities[name]).all()
+    assert (whole.losses == parts.losses).all()
+    assert (whole.sensitivities == parts.sensitivities).all()

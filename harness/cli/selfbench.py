@@ -1,0 +1,255 @@
+"""What the harness itself costs, against its targets: run by `nox -s selfbench`.
+
+Five figures: CPU seconds of --help; seconds per trial with an implementation that does nothing;
+where the wall time of a quick sweep goes; the report of 24,000 trials; the oracle beside native
+forward and backward. Ratios are taken in one process, interleaved, since the machine may be shared.
+The trap: a target is a statement, not a test, so this prints met or missed and always exits 0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+NO_OP_SUITE = """
+import torch
+from harness import Implementation, Regime, Sample, Suite
+
+
+def rows(x, t, reduction="none"):
+    return x[:, 0] * 1.0
+
+
+def unit(shape, finfo, generator):
+    x = torch.randn(shape.batch, shape.classes, generator=generator, dtype=torch.float64)
+    return Sample(x=x, t=torch.zeros(shape.batch, dtype=torch.long))
+
+
+def no_op(x, t):
+    return x[:, 0].mean()
+
+
+SUITE = Suite(
+    name="no_op",
+    oracle=rows,
+    regimes=tuple(Regime(unit, name=f"unit{k}") for k in range(100)),
+    implementations=tuple(Implementation(no_op, name=f"no_op{k}") for k in range(10)),
+)
+"""
+
+
+@click.command()
+@click.option(
+    "--quick-run", type=click.Path(path_type=Path), help="Use this finished quick run for the shares."
+)
+@click.option("--only", multiple=True, help="Only these figures: help, overhead, shares, report, oracle.")
+def main(quick_run: Path | None, only: tuple[str, ...]) -> None:
+    """Prints the five figures with their targets."""
+    figures: dict[str, Callable[[], None]] = {
+        "help": help_seconds,
+        "overhead": overhead_per_trial,
+        "oracle": oracle_ratio,
+        "report": large_report,
+        "shares": lambda: sweep_shares(quick_run),
+    }
+    for name, figure in figures.items():
+        if not only or name in only:
+            figure()
+
+
+def stated(what: str, value: float, unit: str, target: float) -> None:
+    """Prints a figure beside its target."""
+    verdict = "met" if value <= target else "MISSED"
+    click.echo(f"{what}: {value:.3g} {unit} (target {target:g} {unit}: {verdict})")
+
+
+def help_seconds() -> None:
+    """Prints the CPU seconds of `lossgauge --help`, median of 9 processes."""
+    command = [sys.executable, "-P", "-c", "from harness.cli import entry; entry()", "--help"]
+    seconds = []
+    for _ in range(9):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    stated("--help, CPU", statistics.median(seconds), "s", 0.15)
+
+
+def _run(arguments: list[str], folder: Path) -> dict[str, Any]:
+    """Runs `lossgauge run` into a folder and returns its manifest."""
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        "from harness.cli import entry; entry()",
+        "-q",
+        "run",
+        "--out",
+        str(folder),
+    ]
+    subprocess.run([*command, *arguments], check=True, capture_output=True, cwd=folder.parent)
+    form: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return form
+
+
+def overhead_per_trial() -> None:
+    """Prints the seconds per trial of 1000 trials of a no-op, accuracy only, one worker, start excluded."""
+    with tempfile.TemporaryDirectory() as scratch:
+        suite = Path(scratch) / "no_op_suite.py"
+        suite.write_text(NO_OP_SUITE, encoding="utf-8")
+        arguments = [
+            "--suite",
+            str(suite),
+            "--probe",
+            "accuracy",
+            "--dtype",
+            "float32",
+            "--workers",
+            "1",
+            "--no-report",
+        ]
+        arguments += ["-f", "batch=64 classes=10", "--device", "cpu"]
+        form = _run(arguments, Path(scratch) / "run")
+    trials = form["coverage"]["ok"]
+    spent = form["spent_seconds"]["answers"]
+    start = spent.get("import", 0.0)
+    each = (spent["worker_lifetime"] - start) / trials
+    click.echo(
+        f"overhead: {trials} no-op trials; inside implementations {1e3 * spent['implementation'] / trials:.3g} ms, "
+        f"oracle {1e3 * spent['oracle'] / trials:.3g} ms a trial"
+    )
+    stated("overhead per trial, oracle, judging, transport and journal", 1e3 * each, "ms", 2.0)
+
+
+def shares_of(form: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the share of the wall time of a run by purpose; what is left over is `overhead`.
+
+    Workers run side by side, so a phase's wall time is divided as its workers' lifetimes are.
+    """
+    shares: dict[str, float] = {}
+    wall = form["wall_seconds"]
+    for spent in form["spent_seconds"].values():
+        lifetime = spent.get("worker_lifetime", 0.0)
+        if not lifetime:
+            continue
+        for purpose in ("implementation", "compiler", "oracle", "import"):
+            part = spent.get(purpose, 0.0) / lifetime * spent["wall"] / wall
+            shares[purpose] = shares.get(purpose, 0.0) + part
+    shares["overhead"] = 1.0 - sum(shares.values())
+    return shares
+
+
+def sweep_shares(quick_run: Path | None) -> None:
+    """Prints where the wall time of a quick sweep goes."""
+    if quick_run is not None:
+        form = json.loads((quick_run / "manifest.json").read_text(encoding="utf-8"))
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            form = _run([], Path(scratch) / "run")
+    shares = shares_of(form)
+    listed = ", ".join(f"{purpose} {share:.1%}" for purpose, share in shares.items())
+    click.echo(
+        f"quick sweep: {form['wall_seconds']:.0f} s wall, {form['coverage']['expected']} trials; {listed}"
+    )
+    stated("overhead share of the quick sweep", 100 * shares["overhead"], "%", 25)
+
+
+def large_report() -> None:
+    """Prints the CPU seconds and size of the report of 24,000 trials, copied from a small real run."""
+    from dataclasses import replace
+
+    from harness.run import Run, load_run
+    from harness.trial import Trial
+    from reports.report import write_report
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "run"
+        arguments = [
+            "--dtype",
+            "float32,float16",
+            "--processes",
+            "1",
+            "--rounds",
+            "2",
+            "--no-report",
+            "-k",
+            "not compiled",
+        ]
+        _run(arguments, folder)
+        small = load_run(folder)
+        results, blocks, copies, trials = [], [], 0, 0
+        per_copy = len({result.trial.id for result in small.results})
+        while trials < 24_000:
+            for result in small.results:
+                case = replace(result.trial.case, batch=result.trial.case.batch + 1000 * copies)
+                results.append(replace(result, trial=Trial(case, result.trial.implementation)))
+            copies, trials = copies + 1, trials + per_copy
+        manifest = {**small.manifest, "plan": {"hash": "selfbench", "blocks": blocks}}
+        large = Run(folder, manifest, tuple(results))
+        start = time.process_time()
+        page = write_report(large)
+        seconds = time.process_time() - start
+        size = page.stat().st_size / 1e6
+    click.echo(f"report: {trials} trials, {len(results)} results")
+    stated("report, CPU", seconds, "s", 3.0)
+    stated("report, size", size, "MB", 3.0)
+
+
+def oracle_ratio() -> None:
+    """Prints the oracle's time at 1024 x 32000 over native float32 forward and backward, one thread."""
+    from harness.environment import worker_environment
+
+    environment = worker_environment(1)
+    command = [sys.executable, "-P", "-c", "from harness.cli.selfbench import oracle_worker; oracle_worker()"]
+    subprocess.run(command, check=True, env=environment)
+
+
+def oracle_worker(rounds: int = 7) -> None:
+    """Runs in a process with the workers' allocator settings; interleaves the three and prints ratios."""
+    import torch
+    import torch.nn.functional as F
+
+    from suites.cross_entropy import SUITE
+    from suites.oracles.cross_entropy import ORACLE
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1024, 32000, generator=generator)
+    target = torch.randint(0, 32000, (1024,), generator=generator)
+    options, inputs = dict(SUITE.options), {"logits": logits, "target": target}
+
+    def native() -> None:
+        leaf = logits.detach().requires_grad_(True)
+        F.cross_entropy(leaf, target).backward()
+
+    contenders: dict[str, Callable[[], object]] = {
+        "native": native,
+        "value and gradient": lambda: ORACLE.evaluate(inputs, options, ("logits",), sensitivities=False),
+        "with sensitivities": lambda: ORACLE.evaluate(inputs, options, ("logits",)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, call in contenders.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    base = seconds["native"][1:]
+    click.echo(f"oracle: native float32 forward+backward at 1024 x 32000: {statistics.median(base):.3f} s")
+    for name, target_ratio in (("value and gradient", 2.0), ("with sensitivities", 5.0)):
+        ratios = [own / other for own, other in zip(seconds[name][1:], base, strict=True)]
+        stated(f"oracle, {name}", statistics.median(ratios), "x native", target_ratio)
+
+
+if __name__ == "__main__":
+    main()
