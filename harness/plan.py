@@ -121,7 +121,12 @@ class Plan:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the planned questions, eight hexadecimal digits."""
-        forms = [block.to_json() for block in self.blocks]
-        text = json.dumps([forms, [r.trial.id for r in self.refusals]], sort_keys=True)
+        """SHA-256 of the trials and probes asked for, eight hexadecimal digits.
+
+        Refused trials count as well: what fits in memory today must not rename the run.
+        """
+        trials = {f"{block.case.id}/{name}" for block in self.blocks for name in block.probes}
+        trials |= {refusal.trial.id for refusal in self.refusals}
+        probes = {probe for block in self.blocks for asked in block.probes.values() for probe in asked}
+        text = json.dumps([sorted(trials), sorted(probes)])
         return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -20,7 +20,7 @@ from harness.calling import NotALossError, bind, failure, is_neutral, missing_op
 from harness.implementation import Implementation
 from harness.inputs import draw, dtype_named
 from harness.metrics import FORMATS, strict_bound
-from harness.pytest_items import SuiteItem, fail, numbered
+from harness.pytest_items import SuiteItem, fail, numbered, wrong
 from harness.pytest_plugin import Settings, SuiteFile
 from harness.sample import Sample, Shape, rows
 from harness.standard import row_oracle, upstream_for
@@ -77,7 +77,7 @@ class ExampleItem(SuiteItem):
         given = {**self._suite.variant(example.variant).options, **example.options}
         loss = called(item, options, given, tensors)
         if loss.numel() != 1:
-            fail(f"{item.name} returned shape {tuple(loss.shape)} where the text prints one number")
+            wrong(item, f"{item.name} returned shape {tuple(loss.shape)} where the text prints one number")
         got = float(loss.detach())
         self.user_properties.append(("value", got))
         if not example.holds(got):
@@ -86,9 +86,10 @@ class ExampleItem(SuiteItem):
             )
             note = f"\n  note: {example.note}" if example.note else ""
             source = f"\n  source: {example.source}" if example.source else ""
-            fail(
+            wrong(
+                item,
                 f"{item.name} gives {got!r}, the text prints {example.value!r} ({digits}) for variant "
-                f"{example.variant} in {example.dtype}{source}{note}"
+                f"{example.variant} in {example.dtype}{source}{note}",
             )
 
 
@@ -127,10 +128,10 @@ class IdentityItem(SuiteItem):
             expected = upstream_for(sample, every)
             shape = () if expected is None else tuple(expected.shape)
             if tuple(loss.shape) != shape:
-                wrong = f"returned shape {tuple(loss.shape)}, the contract says {shape}"
+                why = f"returned shape {tuple(loss.shape)}, the contract says {shape}"
                 if not same_form:
-                    not_taken(wrong)
-                fail(f"{item.name} {wrong}")
+                    not_taken(why)
+                wrong(item, f"{item.name} {why}")
             return loss
 
         sides = [side(evaluate, sample) for side in (identity.left, identity.right)]
@@ -144,11 +145,12 @@ class IdentityItem(SuiteItem):
             self.user_properties.append(("share_of_bound", float(np.max(apart / allowed, initial=0.0))))
         if broken.any():
             row = int(np.argmax(np.where(broken, np.nan_to_num(apart / allowed, nan=np.inf), -1.0)))
-            fail(
+            wrong(
+                item,
                 f"{identity.name}: {item.name} gives {left[row]!r} and {right[row]!r} in row {row} "
                 f"({int(broken.sum())} of {broken.size} rows): {number(float(apart[row]))} apart, allowed is "
                 f"{number(float(allowed[row]))}"
-                + (f"\n  source: {identity.source}" if identity.source else "")
+                + (f"\n  source: {identity.source}" if identity.source else ""),
             )
 
     def _drawn(self) -> tuple[Sample, dict[str, Any]]:
@@ -228,14 +230,14 @@ def called(
     try:
         return bind(item, options, given).loss(tensors)
     except NotALossError as error:
-        fail(f"{item.name} {error}")
+        wrong(item, f"{item.name} {error}")
     except Exception as error:
         status, reason = failure(error)
         if status == "unsupported":
             pytest.skip(f"unsupported: {reason}")
         if not declared:
             not_taken(f"raised {reason}")
-        fail(f"{item.name} raised {reason}")
+        wrong(item, f"{item.name} raised {reason}")
 
 
 def not_taken(why: str) -> NoReturn:

@@ -20,6 +20,7 @@ import torch
 
 from harness.discovery import load_reference
 from harness.errors import HarnessError
+from harness.implementation import Implementation
 from harness.pytest_plugin import Settings
 from harness.suite import Suite
 
@@ -75,6 +76,13 @@ class SuiteItem(pytest.Item):
 def fail(text: str) -> NoReturn:
     """Fails with sentences and without a traceback."""
     pytest.fail(text, pytrace=False)
+
+
+def wrong(implementation: Implementation, text: str) -> NoReturn:
+    """Fails, or is expected where the implementation is known to be bad."""
+    if implementation.known_bad:
+        pytest.xfail(f"known bad: {implementation.known_bad}")
+    fail(text)
 
 
 def slug(text: str) -> str:

@@ -21,7 +21,7 @@ from harness.known import annotated, entry_for
 from harness.outcome import ranked
 from harness.plan import Plan, Refusal
 from harness.probes.registry import PROBE_FUNCTIONS
-from harness.pytest_items import SuiteItem, fail
+from harness.pytest_items import SuiteItem, fail, wrong
 from harness.pytest_plugin import Settings, SuiteFile
 from harness.results import INCOMPLETE, Finding, Result, to_json_number
 from harness.suite import Suite
@@ -201,9 +201,7 @@ def conclude(implementation: Implementation, results: Iterable[Result]) -> None:
     counted = [finding for finding in findings if finding.severity != "note"]
     unlisted = [finding for finding in counted if not finding.known]
     if any(finding.severity == "error" for finding in unlisted):
-        if implementation.known_bad:
-            pytest.xfail(f"known bad: {implementation.known_bad}")
-        fail("\n".join(sentence(finding) for finding in unlisted))
+        wrong(implementation, "\n".join(sentence(finding) for finding in unlisted))
     reasons = dict.fromkeys(finding.known for finding in counted if finding.known)
     if reasons:
         pytest.xfail("; ".join(reasons))

@@ -52,9 +52,12 @@ def command(ctx: click.Context, /, as_json: bool, ids: bool, **flags: Any) -> No
     click.echo(f"plan {plan.hash}: {count(plan.trials)} trials in {count(len(plan.blocks))} blocks")
     click.echo("probes: " + ", ".join(f"{probe} {count(number)}" for probe, number in sorted(probes.items())))
     click.echo(f"compiled artefacts: {plan.artefacts(compiled)}")
-    reasons = Counter((r.status, r.trial.implementation, r.reason) for r in plan.refusals)
-    for (status, name, reason), number in sorted(reasons.items()):
-        click.echo(f"{status}: {count(number)} x {name}: {reason}")
+    reasons: dict[tuple[str, str], Counter[str]] = {}
+    for refusal in plan.refusals:
+        reasons.setdefault((refusal.status, refusal.reason), Counter())[refusal.trial.implementation] += 1
+    for (status, reason), names in sorted(reasons.items()):
+        listed = ", ".join(f"{name} ({count(number)})" for name, number in sorted(names.items()))
+        click.echo(f"{status}: {reason}: {listed}")
     for absent in plan.absent:
         click.echo(f"skipped {absent.axis} {absent.value}: {absent.reason}")
     for sentence in (*plan.left_out, *discovered.broken):

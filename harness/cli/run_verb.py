@@ -6,6 +6,7 @@ business of the report and of `check`.
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import signal
@@ -148,8 +149,6 @@ def _point_latest(folder: Path) -> None:
 def _measured(
     folder: Path, flags: dict[str, Any], settled: Settled, discovered: Any, plan: Any, progress: Progress
 ) -> tuple[list[Result], bool, Any]:
-    import os
-
     import torch
 
     from harness.engines import Limits
@@ -160,7 +159,7 @@ def _measured(
         folder=folder,
         selection=settled.selection,
         seed=values["seed"],
-        workers=values["workers"] or os.cpu_count() or 1,
+        workers=values["workers"] or _fitting_workers(plan),
         limits=Limits(timeout_seconds=values["timeout"]),
         measure=_measure(values, plan),
         retry=_retried(flags["retry"]),
@@ -184,6 +183,15 @@ def _measured(
         signal.signal(signal.SIGTERM, previous)
         progress.end()
     return results, interrupted, runner
+
+
+def _fitting_workers(plan: Any) -> int:
+    """Returns one worker per core, fewer where the largest blocks would not fit side by side."""
+    from harness.environment import available_bytes
+    from harness.sweep import needed_bytes
+
+    largest = max((needed_bytes(block.case) for block in plan.blocks), default=1)
+    return max(1, min(os.cpu_count() or 1, available_bytes() // max(largest, 1)))
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -206,13 +206,8 @@ def test_overflow_begins_half_a_step_above_the_largest_number(name):
 
 def test_nothing_finite_overflows_float64():
     form = FORMATS["float64"]
-    assert rounds_to_infinity(array(form.largest, -form.largest, INF, -INF, NAN), form).tolist() == [
-        False,
-        False,
-        True,
-        True,
-        False,
-    ]
+    assert not rounds_to_infinity(array(form.largest, -form.largest, NAN), form).any()
+    assert rounds_to_infinity(array(INF, -INF), form).all()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ probabilities) cancel where p ~ q, so the terms p Q + q of the difference stand 
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from dataclasses import replace
 
 import flint
@@ -33,17 +32,6 @@ SHAPES = (Shape(4, 7), Shape(4, 2), Shape(3, 1))
 VARIANTS = [variant.name for variant in SUITE.variants]
 REGIMES = [regime.name for regime in SUITE.regimes]
 SMOOTHED = [v.name for v in SUITE.variants if v.options.get("label_smoothing")]
-IGNORING = ["ignore_index", "weighted_smoothed_ignored"]
-
-
-@contextmanager
-def working_precision(bits):
-    before = flint.ctx.prec
-    flint.ctx.prec = bits
-    try:
-        yield
-    finally:
-        flint.ctx.prec = before
 
 
 def drawn(variant, regime, dtype, shape, seed=0):
@@ -59,8 +47,15 @@ def evaluated(inputs, options):
     return ORACLE.evaluate(inputs, options, wanted)
 
 
-def weights(options, classes):
-    return [1.0] * classes if options["weight"] is None else options["weight"].double().tolist()
+def arrays(truth):
+    """Returns every array of a row truth that is made chunk by chunk."""
+    gradients, bounds = truth.gradients.values(), truth.gradient_sensitivities.values()
+    return [truth.losses, truth.sensitivities, *gradients, *bounds]
+
+
+def as_lists(options):
+    weight = options["weight"]
+    return {**options, "weight": None if weight is None else weight.double().tolist()}
 
 
 def is_dense(inputs, options):
@@ -70,15 +65,14 @@ def is_dense(inputs, options):
 def coefficients(target, options, classes):
     """Returns q of one row by its definition, in plain floats."""
     if target == options["ignore_index"]:
-        return [0.0] * classes
-    shares = [float(c == target) for c in range(classes)] if isinstance(target, int) else target
+        return np.zeros(classes)
+    shares = np.eye(classes)[target] if isinstance(target, int) else np.array(target)
     smoothing = options["label_smoothing"]
     if options["smoothing_over"] == "others":
-        floor = smoothing / max(classes - 1, 1)
-        mixed = [(1 - smoothing) * s + floor * (1 - s) for s in shares]
+        mixed = (1 - smoothing) * shares + smoothing / max(classes - 1, 1) * (1 - shares)
     else:
-        mixed = [(1 - smoothing) * s + smoothing / classes for s in shares]
-    return [m * w for m, w in zip(mixed, weights(options, classes), strict=True)]
+        mixed = (1 - smoothing) * shares + smoothing / classes
+    return mixed * np.array(as_lists(options)["weight"] or 1.0)
 
 
 def is_narrow(ball):
@@ -87,10 +81,9 @@ def is_narrow(ball):
 
 def exact_row(logits, target, options):
     """Returns the balls of loss and logit gradient, narrow enough to certify 53 bits."""
-    listed = {**options, "weight": None if options["weight"] is None else weights(options, len(logits))}
     for bits in (256, 1024, 4096):
-        with working_precision(bits):
-            loss, found = ORACLE.exact({"logits": logits, "target": target}, listed)
+        with flint.ctx.workprec(bits):
+            loss, found = ORACLE.exact({"logits": logits, "target": target}, as_lists(options))
             if all(is_narrow(ball) for ball in (loss, *found["logits"])):
                 return loss, found["logits"]
     raise AssertionError(f"no narrow ball at 4096 bits for logits={logits}, target={target}")
@@ -102,7 +95,7 @@ def exceeds(value, ball, relative, scale=None):
         return value != (math.inf if bool(ball > 0) else -math.inf)
     if not math.isfinite(value):
         return True
-    with working_precision(4096):
+    with flint.ctx.workprec(4096):
         allowed = arb(relative) * (abs(ball) if scale is None else arb(scale)) + arb(BOTTOM)
         return not bool(abs(arb(value) - ball) <= allowed)
 
@@ -120,7 +113,7 @@ def violations(inputs, options, truth, *, loss_roundings=None):
         q = coefficients(target, options, classes)
         shares = torch.tensor(logits, dtype=torch.float64).softmax(0).tolist()
         for c, ball in enumerate(gradient):
-            scale = shares[c] * sum(q) + q[c] if is_dense(inputs, options) else None
+            scale = float(shares[c] * q.sum() + q[c]) if is_dense(inputs, options) else None
             if exceeds(float(truth.gradients["logits"][row, c]), ball, 64 * U, scale):
                 refused.append(("gradient", row, c))
     return refused
@@ -154,29 +147,28 @@ def test_the_gradient_of_a_probability_target_is_the_weighted_loss_of_its_class(
         inputs, options = drawn("probability", regime, dtype, SHAPES[0])
         slopes = evaluated(inputs, options).gradients["target"]
         for row, logits in enumerate(inputs["logits"].double().tolist()):
-            for c in range(len(logits)):
+            for c in range(min(len(logits), 10)):
                 ball, _ = exact_row(logits, c, {**options, "label_smoothing": 0.0})
                 assert not exceeds(float(slopes[row, c]), ball, (len(logits) + 749) * U), (regime, row, c)
 
 
 @pytest.mark.parametrize("variant", ["mean", "weighted", "images", "probability", "smoothed"])
-def test_a_relative_error_of_1e_9_is_refused_in_every_row_and_entry(variant):
+def test_a_relative_error_of_1e_9_a_zero_and_a_nan_are_refused_in_every_row(variant):
     inputs, options = drawn(variant, "unit_normal", "float32", SHAPES[0])
     truth = evaluated(inputs, options)
     assert violations(inputs, options, truth) == []
     rows, classes = inputs["logits"].shape
-    off = replace(truth, losses=truth.losses * (1 + 1e-9))
-    assert violations(inputs, options, off) == [("loss", row, 0) for row in range(rows)]
+    for wrong in (
+        truth.losses * (1 + 1e-9),
+        truth.losses * 0,
+        truth.losses + math.inf,
+        truth.losses * math.nan,
+    ):
+        off = replace(truth, losses=wrong)
+        assert violations(inputs, options, off) == [("loss", row, 0) for row in range(rows)]
     off = replace(truth, gradients={"logits": truth.gradients["logits"] * (1 - 1e-9)})
     everywhere = [("gradient", row, c) for row in range(rows) for c in range(classes)]
     assert violations(inputs, options, off) == everywhere
-
-
-@pytest.mark.parametrize("wrong", [0.0, math.inf, -math.inf, math.nan])
-def test_zeros_infinities_and_nan_are_refused(wrong):
-    inputs, options = drawn("mean", "unit_normal", "float64", SHAPES[0])
-    truth = evaluated(inputs, options)
-    assert len(violations(inputs, options, replace(truth, losses=truth.losses * 0 + wrong))) == 4
 
 
 def test_p_minus_one_as_target_gradient_is_refused_on_confident_rows():
@@ -189,7 +181,7 @@ def test_p_minus_one_as_target_gradient_is_refused_on_confident_rows():
     assert {(what, c == label[row]) for what, row, c in refused} == {("gradient", True)}
 
 
-@pytest.mark.parametrize("variant", IGNORING)
+@pytest.mark.parametrize("variant", ["ignore_index", "weighted_smoothed_ignored"])
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
 def test_an_ignored_row_is_exactly_zero_whatever_its_logits(variant, poison):
     inputs, options = drawn(variant, "unit_normal", "float32", Shape(16, 7))
@@ -199,15 +191,20 @@ def test_an_ignored_row_is_exactly_zero_whatever_its_logits(variant, poison):
     poisoned = {**inputs, "logits": inputs["logits"].clone()}
     poisoned["logits"][torch.from_numpy(ignored)] = poison
     truth = evaluated(poisoned, options)
-    for quantity, before in (
-        (truth.losses, clean.losses),
-        (truth.sensitivities, clean.sensitivities),
-        (truth.gradients["logits"], clean.gradients["logits"]),
-        (truth.gradient_sensitivities["logits"], clean.gradient_sensitivities["logits"]),
-        (truth.denominator, clean.denominator),
-    ):
+    for quantity, before in zip(arrays(truth), arrays(clean), strict=True):
         assert (quantity[ignored] == 0).all()
         assert (quantity == before).all()
+
+
+def test_a_row_of_class_weight_zero_is_exactly_zero_whatever_its_logits():
+    inputs, options = drawn("weighted", "unit_normal", "float32", Shape(16, 7))
+    options["weight"][2] = 0
+    dropped = inputs["target"] == 2
+    assert 0 < dropped.sum() < 16
+    inputs["logits"][dropped] = math.nan
+    for quantity in arrays(evaluated(inputs, options)):
+        assert (quantity[dropped.numpy()] == 0).all()
+        assert np.isfinite(quantity).all()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -266,14 +263,19 @@ def test_on_unit_normal_rows_the_bound_of_distances_exceeds_them_little_in_the_m
     assert np.median(ratio) <= 1.4
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_asking_for_the_truth_leaves_the_inputs_as_they_were(variant):
+    inputs, options = drawn(variant, "wide", "float64", Shape(16, 7))
+    before = {name: tensor.clone() for name, tensor in inputs.items()}, as_lists(options)
+    evaluated(inputs, options)
+    assert all(torch.equal(inputs[name], before[0][name]) for name in inputs)
+    assert as_lists(options) == before[1]
+
+
 @pytest.mark.parametrize("variant", ["mean", "probability", "weighted_smoothed_ignored"])
 def test_the_size_of_a_chunk_changes_no_bit(variant, monkeypatch):
-    inputs, options = drawn(variant, "confident", "float32", Shape(37, 7))
+    inputs, options = drawn(variant, "masked", "float32", Shape(37, 7))
     whole = evaluated(inputs, options)
     monkeypatch.setattr(closed_form, "CHUNK_ELEMENTS", 5 * 7)
     parts = evaluated(inputs, options)
-    for name in whole.gradients:
-        assert (whole.gradients[name] == parts.gradients[name]).all()
-        assert (whole.gradient_sensitivities[name] == parts.gradient_sensitivities[name]).all()
-    assert (whole.losses == parts.losses).all()
-    assert (whole.sensitivities == parts.sensitivities).all()
+    assert all((w == p).all() for w, p in zip(arrays(whole), arrays(parts), strict=True))

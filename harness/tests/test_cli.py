@@ -1,0 +1,356 @@
+"""What a person types and reads: help without torch, mistakes in one sentence, settings with sources."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from harness.cli import VERBS, main
+from harness.cli.axes import DEFAULTS, settle
+from harness.config import duration_seconds, load_config, parse_config, share
+from harness.errors import UsageError
+from harness.trial import parse_trial
+
+SUITE = """\
+import torch
+from harness import Implementation, Regime, Sample, Suite
+def per_row(p, t): return (p - t).abs().mean(1)
+def right(p, t):
+    "The mean of distances."
+    return (p - t).abs().mean()
+def normal(shape, finfo, generator):
+    p, t = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+    return Sample(p=p, t=t)
+SUITE = Suite(name="absolute", oracle=per_row, regimes=(Regime(normal),), formula="|p - t|",
+              implementations=(Implementation(right),))
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory without settings in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for key in DEFAULTS:
+        monkeypatch.delenv(f"LOSSGAUGE_{key.upper()}", raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A working directory with a suite file and one finished run of it."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "absolute.py").write_text(SUITE, encoding="utf-8")
+    code = "import sys; from harness.cli import main; sys.exit(main())"
+    flags = "run --suite absolute.py --probe accuracy --dtype float32 --batch 4 --classes 3 --no-report"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *flags.split()], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_says_what_a_verb_does_and_ends_with_0(verb, here, capsys):
+    assert main([*([verb] if verb else []), "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "Usage:" in out
+    if verb:
+        assert f" {verb} " in out.splitlines()[0]
+        assert main([verb, "-h"]) == 0
+        assert capsys.readouterr().out == out
+    else:
+        listed = [name for line in out.splitlines() for name in VERBS if line.startswith(f"  {name} ")]
+        assert listed == list(VERBS)
+        assert "Exit codes" in out
+
+
+HEAVY = ("torch", "pandas", "scipy", "matplotlib", "pydantic", "numpy", "jinja2", "psutil")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "forbidden"),
+    [
+        (["--help"], HEAVY),
+        (["--version"], HEAVY),
+        (["run", "--help"], HEAVY),
+        (["plan", "--help"], HEAVY),
+        (["report", "--help"], HEAVY),
+        (["init", "--force"], HEAVY),
+        (["list", "probes"], HEAVY),
+        (["list", "runs"], HEAVY),
+        (["show", "a/b/c/float32-cpu-b1-c1-t1/d"], ("torch", "pandas", "matplotlib", "pydantic")),
+        (["report"], ("torch", "pydantic")),
+    ],
+    ids=lambda item: " ".join(item) if isinstance(item, list) else "",
+)
+def test_commands_that_need_no_torch_import_none(arguments, forbidden, measured):
+    code = (
+        "import sys; from harness.cli import main; code = main(); sys.stdout.flush()\n"
+        "print(code, sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=measured, capture_output=True, text=True, timeout=60
+    )
+    code, _, listed = done.stderr.splitlines()[-1].partition(" ")
+    assert code == ("2" if arguments[0] == "show" else "0"), done.stderr
+    assert "click" in listed
+    assert [name for name in forbidden if f"'{name}'" in listed] == []
+
+
+def test_a_report_is_written_beside_the_run_and_its_path_is_printed(measured):
+    code = "import sys; from harness.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "report"], cwd=measured, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "report runs/latest/report.html\n"
+    for name in ("report.html", "report.md", "results.csv"):
+        assert (measured / "runs" / "latest" / name).stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rnu"], "There is no verb 'rnu'. Did you mean 'run'?"),
+        (["run", "--dtpye", "float32"], "Did you mean --dtype?"),
+        (["plan", "--dtype", "flot32"], "--dtype flot32: there is no dtype 'flot32'. Did you mean 'float32'?"),
+        (["plan", "--probe", "acuracy"], "there is no probe 'acuracy'. Did you mean 'accuracy'?"),
+        (["plan", "--suite", "cros_entropy"], "there is no suite 'cros_entropy'. Did you mean 'cross_entrop"),
+        (["plan", "--impl", "natve"], "there is no implementation 'natve'. Did you mean 'native'?"),
+        (["plan", "-f", "dtyp=float32"], "there is no key 'dtyp'. Did you mean 'dtype'?"),
+        (["plan", "-k", "a and"], "-k 'a and': ends where a word was expected"),
+        (["plan", "--batch", "many"], "'many' is not a list of whole numbers."),
+        (["plan", "--config", "absent.toml"], "--config absent.toml: there is no such file; `lossgauge init`"),
+        (["run", "--min-time", "soon"], "'soon' is not a duration; write 0.2s, 90s or 10m"),
+        (["run", "--max-noise", "little"], "'little' is not a share; write 2% or 0.02"),
+        (["run", "--direction", "up", "--suite", "cross_entropy"], "--direction up: allowed: fwd, bwd, both."),
+        (["list", "regims"], "there is no list of 'regims'. Did you mean 'regimes'?"),
+        (["show", "nonsense"], "'nonsense' is not a trial id; the form is suite/variant/regime/"),
+        (["report", "nowhere"], "nowhere: no manifest.json there, so this is not a run directory"),
+        (["run", "-f", "dtype=float8"], "nothing is left to measure"),
+        (["run", "--retry", "everything", "--suite", "cross_entropy"], "--retry everything: allowed: failed,"),
+        (["run", "--rounds", "0", "--suite", "cross_entropy"], "rounds"),
+        (["run", "--workers", "-1", "--suite", "cross_entropy"], "workers"),
+    ],
+    ids=lambda item: " ".join(item) if isinstance(item, list) else "",
+)
+def test_a_mistake_ends_with_2_one_answer_and_no_traceback(arguments, words, here, capsys):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert words in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert list(here.iterdir()) == []
+
+
+def test_init_writes_a_file_that_is_valid_with_every_line_uncommented(here, capsys):
+    assert main(["init"]) == 0
+    assert capsys.readouterr().out == "wrote lossgauge.toml\n"
+    path = here / "lossgauge.toml"
+    assert load_config(None)[0].sweep.profile == "quick"
+    head, _, body = path.read_text(encoding="utf-8").partition("\n\n")
+    assert all(line.startswith("#") for line in head.splitlines())
+    path.write_text("\n".join(line.removeprefix("# ") for line in body.splitlines()), encoding="utf-8")
+    config, label = load_config(None)
+    assert label == "lossgauge.toml"
+    form = tomllib.loads(path.read_text(encoding="utf-8"))
+    written = {*form["sweep"], *form["measure"]}
+    assert written == {*DEFAULTS}, "the template names every setting and no other"
+    assert config.measure.min_time == DEFAULTS["min_time"]
+    assert config.measure.max_noise == DEFAULTS["max_noise"]
+    assert config.sweep.exclude == ({"impl": "naive_loop", "classes": 32000},)
+
+
+def test_init_overwrites_only_when_it_is_forced(here, capsys):
+    (here / "lossgauge.toml").write_text("mine", encoding="utf-8")
+    assert main(["init"]) == 2
+    assert "lossgauge.toml is already here; --force overwrites it." in capsys.readouterr().err
+    assert (here / "lossgauge.toml").read_text() == "mine"
+    assert main(["init", "--force"]) == 0
+    assert (here / "lossgauge.toml").read_text().startswith("# lossgauge.toml")
+
+
+def test_configuration_errors_are_listed_all_at_once_with_their_paths(here, capsys):
+    (here / "lossgauge.toml").write_text(
+        '[sweep]\ndtpye = ["float32"]\nbatch = [1, "two"]\nvariant = "mean"\n'
+        '[measure]\nmin_time = "soon"\nrounds = 0\ndirection = "up"\n[sweeep]\n',
+        encoding="utf-8",
+    )
+    assert main(["plan"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    for words in (
+        "lossgauge.toml: ",
+        "sweep.dtpye: there is no such key. Did you mean 'dtype'? Allowed: profile, suite, ",
+        "sweep.batch.1 = 'two': ",
+        "sweep.variant = 'mean': ",
+        "measure.min_time = 'soon': 'soon' is not a duration",
+        "measure.rounds = 0: ",
+        "measure.direction = 'up': 'up' is not a direction; write fwd, bwd or both",
+        "sweeep: there is no such key. Did you mean 'sweep'? Allowed: sweep, measure",
+    ):
+        assert words in err
+
+
+def test_a_file_that_is_no_toml_is_named(here):
+    (here / "mine.toml").write_text("[sweep\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"^mine\.toml: is not TOML: "):
+        load_config(Path("mine.toml"))
+
+
+def test_a_flag_beats_the_environment_beats_the_file_beats_the_project_beats_the_default(here, monkeypatch):
+    def settled(**flags):
+        found = settle(flags)
+        return found.values["rounds"], found.sources["rounds"]["source"]
+
+    assert settled() == (16, "default")
+    (here / "pyproject.toml").write_text("[tool.lossgauge.measure]\nrounds = 5\nseed = 3\n", encoding="utf-8")
+    assert settled() == (5, "pyproject.toml")
+    (here / "lossgauge.toml").write_text("[measure]\nrounds = 6\n", encoding="utf-8")
+    assert settled() == (6, "lossgauge.toml")
+    monkeypatch.setenv("LOSSGAUGE_ROUNDS", "7")
+    assert settled() == (7, "LOSSGAUGE_ROUNDS")
+    assert settled(rounds=8) == (8, "--rounds")
+
+
+def test_a_setting_that_only_the_project_file_has_is_not_lost_to_a_configuration_file(here):
+    (here / "pyproject.toml").write_text("[tool.lossgauge.measure]\nseed = 3\n", encoding="utf-8")
+    (here / "lossgauge.toml").write_text("[measure]\nrounds = 6\n", encoding="utf-8")
+    found = settle({})
+    assert (found.values["seed"], found.sources["seed"]["source"]) == (3, "pyproject.toml")
+    assert (found.values["rounds"], found.sources["rounds"]["source"]) == (6, "lossgauge.toml")
+
+
+def test_environment_values_go_through_the_checks_of_the_file(here, monkeypatch):
+    monkeypatch.setenv("LOSSGAUGE_DTYPE", "float32,float64")
+    monkeypatch.setenv("LOSSGAUGE_BATCH", "4,8")
+    monkeypatch.setenv("LOSSGAUGE_MIN_TIME", "250ms")
+    values = settle({}).values
+    assert (values["dtype"], values["batch"], values["min_time"]) == (("float32", "float64"), (4, 8), 0.25)
+    monkeypatch.setenv("LOSSGAUGE_ROUNDS", "many")
+    with pytest.raises(UsageError, match=r"^LOSSGAUGE_ROUNDS: measure\.rounds = 'many': "):
+        settle({})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0.2s", 0.2), ("10m", 600.0), ("250ms", 0.25), ("2 h", 7200.0), ("3", 3.0), (4, 4.0)]
+)
+def test_durations(text, seconds):
+    assert duration_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "value"), [("2%", 0.02), ("0.5", 0.5), (0.1, 0.1), (" 3 % ", 0.03)])
+def test_shares(text, value):
+    assert share(text) == pytest.approx(value)
+
+
+def test_an_empty_configuration_is_the_default():
+    assert parse_config({}, "x").sweep.exclude == ()
+
+
+@pytest.mark.parametrize("what", ["suites", "implementations", "regimes", "variants", "dtypes", "devices"])
+def test_lists_are_json_with_names(what, here, capsys):
+    assert main(["list", what, "--suite", "cross_entropy", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows
+    assert all(set(row) == {"name", "about"} for row in rows)
+    assert main(["list", what, "--suite", "cross_entropy"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [row["name"] for row in rows]
+
+
+def test_show_prints_one_trial_and_suggests_for_a_missing_one(measured, monkeypatch, capsys):
+    monkeypatch.chdir(measured)
+    wanted = "absolute/mean/normal/float32-cpu-b4-c3-t1/right"
+    assert main(["show", wanted, "--json"]) == 0
+    (form,) = json.loads(capsys.readouterr().out)
+    assert (form["trial"], form["probe"], form["status"]) == (wanted, "accuracy", "ok")
+    assert main(["show", wanted]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{wanted}\n\naccuracy: ok\n")
+    assert "  loss_ulps " in out
+    assert main(["show", wanted.replace("right", "rigt")]) == 2
+    assert f"Did you mean '{wanted}'?" in capsys.readouterr().err
+
+
+def test_runs_are_listed_with_their_command(measured, monkeypatch, capsys):
+    monkeypatch.chdir(measured)
+    assert main(["list", "runs", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["name"] == f"runs/{(measured / 'runs' / 'latest').resolve().name}"
+    assert "finished" in row["about"]
+    assert "run --suite absolute.py --probe accuracy" in row["about"]
+
+
+def test_a_plan_is_json_with_every_settings_source(measured, monkeypatch, capsys):
+    monkeypatch.chdir(measured)
+    flags = ["plan", "--suite", "absolute.py", "--dtype", "float32"]
+    assert main([*flags, "--json"]) == 0
+    form = json.loads(capsys.readouterr().out)
+    assert form["config"]["dtype"] == {"value": ["float32"], "source": "--dtype"}
+    assert set(form["config"]) == set(DEFAULTS)
+    assert form["trials"] == sum(len(block["probes"]) for block in form["blocks"])
+    assert main([*flags, "--ids"]) == 0
+    ids = [parse_trial(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
+    assert len(ids) == form["trials"] + len(form["refusals"])
+
+
+def inputs(path, **tensors):
+    save_file(tensors, path)
+    return ["--suite", "absolute.py", "--dtype", "float32", "--inputs", str(path)]
+
+
+def test_inputs_of_a_file_become_the_only_regime(measured, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(measured)
+    flags = inputs(tmp_path / "mine.safetensors", p=torch.ones(5, 7), t=torch.zeros(5, 7))
+    assert main(["plan", *flags, "--json"]) == 0
+    cells = {(b["regime"], b["batch"], b["classes"]) for b in json.loads(capsys.readouterr().out)["blocks"]}
+    assert {classes for _, _, classes in cells} == {7}
+    assert max(batch for _, batch, _ in cells) == 5
+    ((name,),) = {(regime,) for regime, _, _ in cells}
+    flags = inputs(tmp_path / "mine.safetensors", p=torch.ones(5, 7), t=torch.ones(5, 7))
+    assert main(["plan", *flags, "--json"]) == 0
+    other = {block["regime"] for block in json.loads(capsys.readouterr().out)["blocks"]}
+    assert name.startswith("inputs-")
+    assert len(other | {name}) == 2, "the bytes of the file are part of the regime's name"
+    run = ["run", *flags, "--probe", "accuracy", "--no-report", "--out", str(tmp_path / "run")]
+    assert main(["-q", *run]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
+    assert {(line["regime"], line["status"]) for line in lines} == {(*other, "ok")}
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        (
+            {"q": (5, 7), "t": (5, 7)},
+            "--inputs mine.safetensors: there is no tensor for suite 'absolute' named 'p'.",
+        ),
+        ({"p": (5, 7), "t": (4, 7)}, "got p (5, 7), t (4, 7); allowed is one row per sample"),
+        ({"p": (5,), "t": (5,)}, "allowed is one row per sample, (rows, classes) first."),
+        (None, "--inputs mine.safetensors: is not a safetensors file ("),
+        ("absent", "there is no file"),
+    ],
+    ids=["misnamed", "rows", "flat", "damaged", "absent"],
+)
+def test_inputs_that_do_not_fit_are_one_sentence(tensors, words, measured, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(measured)
+    path = tmp_path / "mine.safetensors"
+    named = tensors if isinstance(tensors, dict) else {"p": (5, 7), "t": (5, 7)}
+    flags = inputs(path, **{name: torch.zeros(shape) for name, shape in named.items()})
+    if tensors is None:
+        path.write_bytes(path.read_bytes()[:40])
+    elif tensors == "absent":
+        path.unlink()
+    assert main(["plan", *flags]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
