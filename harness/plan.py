@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.results import Result, Status
@@ -117,6 +117,17 @@ class Plan:
             key=lambda blocks: (
                 -sum(len(p) + 20 * ("compilation" in p) for b in blocks for p in b.probes.values())
             ),
+        )
+
+    def shard(self, number: int, count: int) -> Plan:
+        """Returns the part `number` (from 1) of `count`; blocks of one artefact stay together."""
+        artefacts = sorted({block.case.artefact for block in self.blocks})
+        mine = set(artefacts[number - 1 :: count])
+        return replace(
+            self,
+            blocks=tuple(block for block in self.blocks if block.case.artefact in mine),
+            refusals=tuple(r for k, r in enumerate(self.refusals) if k % count == number - 1),
+            left_out=(*self.left_out, f"shard {number} of {count}: the other shards hold the rest"),
         )
 
     @property

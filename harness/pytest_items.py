@@ -43,9 +43,9 @@ def loaded(path: Path, settings: Settings) -> Suite | None:
 class SuiteItem(pytest.Item):
     """A test of a suite file; what goes wrong is said in sentences, not in tracebacks."""
 
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Returns the suite file and the test's name."""
-        return self.path, None, self.name
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Returns the suite file and the test's name; a warning of a test needs a line."""
+        return self.path, 0, self.name
 
     def runtest(self) -> None:
         """Asks on one thread with default warnings; a mistake in the suite is its sentence."""

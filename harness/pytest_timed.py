@@ -19,13 +19,12 @@ import torch
 from harness.block import OpenBlock
 from harness.calling import gradients_of, leaves
 from harness.errors import HarnessError
-from harness.implementation import Implementation
 from harness.outcome import outcome
 from harness.probes.memory import warm_up_profiler
 from harness.probes.timing import POOL
-from harness.pytest_items import calm, fail, one_thread
+from harness.pytest_items import calm, one_thread
 from harness.pytest_plugin import Settings, SuiteFile
-from harness.pytest_trials import Desk, asked, conclude, trial_facts
+from harness.pytest_trials import Desk, asked, conclude, properties_of, trial_facts
 from harness.results import Result, to_json_number
 from harness.standard import upstream_for
 from harness.suite import Suite
@@ -34,15 +33,54 @@ from harness.trial import Trial
 
 # Larger ones take a minute each under pytest-benchmark's rules; `lossgauge run` times them.
 MOST_ENTRIES = 256 * 1000
+JUDGED = pytest.StashKey[Result]()
 SHOWN = ("loss_ulps", "gradient_ulps", "peak_bytes")
 
 
 class TimedFunction(pytest.Function):
-    """A generated test function whose place is the suite file."""
+    """A generated test function that times one trial; its place is the suite file.
 
-    def reportinfo(self) -> tuple[Path, int | None, str]:
+    The answer is judged in setup, before fixtures are made: pytest-benchmark minds a fixture that
+    goes unused. What it says against timing is raised in the call, so that it is a failure there.
+    """
+
+    def __init__(self, *, desk: Desk, trial: Trial, **given: Any) -> None:
+        super().__init__(**given)
+        self._desk, self._trial = desk, trial
+        self._stop: BaseException | None = None
+        self.add_marker(pytest.mark.lossgauge(kind="timing", **trial_facts(trial)))
+
+    def setup(self) -> None:
+        """Asks the accuracy probe, then makes the fixtures if the answer may be timed."""
+        try:
+            with calm(), one_thread():
+                self._judge()
+        except HarnessError as error:
+            self._stop = pytest.fail.Exception(str(error), pytrace=False)
+        except (pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception) as stop:
+            self._stop = stop
+        else:
+            super().setup()
+
+    def runtest(self) -> None:
+        """Times it, or says why not."""
+        if self._stop is not None:
+            raise self._stop
+        with calm(), one_thread():
+            super().runtest()
+
+    def reportinfo(self) -> tuple[Path, int, str]:
         """Returns the suite file and the test's name."""
-        return self.path, None, self.name
+        return self.path, 0, self.name
+
+    def _judge(self) -> None:
+        block, name = self._desk.opened(self._trial.case), self._trial.implementation
+        result = self._desk.heard(asked("accuracy", block, name))
+        # A known finding is timed and named; an unlisted error never reaches the table.
+        if result.status != "ok" or any(f.severity == "error" and not f.known for f in result.findings):
+            conclude(self._desk.suite.implementation(name), [result])
+        self.user_properties += properties_of(result)
+        self.stash[JUDGED] = result
 
 
 def timed_cases_of(parent: SuiteFile, suite: Suite, settings: Settings) -> Iterator[pytest.Item]:
@@ -54,38 +92,22 @@ def timed_cases_of(parent: SuiteFile, suite: Suite, settings: Settings) -> Itera
             continue
         for name in block.timed():
             trial = Trial(case, name)
-            function = TimedFunction.from_parent(parent, name=trial.id, callobj=_timed(desk, trial))
-            function.add_marker(pytest.mark.lossgauge(kind="timing", **trial_facts(trial)))
-            yield function
+            yield TimedFunction.from_parent(
+                parent, name=trial.id, callobj=_measurement(desk, trial), desk=desk, trial=trial
+            )
 
 
-def _timed(desk: Desk, trial: Trial) -> Callable[..., None]:
-    def measure(benchmark: Any) -> None:
-        try:
-            with calm(), one_thread():
-                _measure(benchmark, desk, trial)
-        except HarnessError as error:
-            fail(str(error))
+def _measurement(desk: Desk, trial: Trial) -> Callable[..., None]:
+    def measure(benchmark: Any, request: pytest.FixtureRequest) -> None:
+        block, name = desk.opened(trial.case), trial.implementation
+        result = request.node.stash[JUDGED]
+        numbers = {**result.numbers, **_footprint(block, name)}
+        benchmark.group = trial.case.id
+        benchmark.extra_info["outcome"] = outcome(result.findings)
+        benchmark.extra_info.update({key: to_json_number(numbers[key]) for key in SHOWN if key in numbers})
+        benchmark(_both_passes(block, name))
 
     return measure
-
-
-def _measure(benchmark: Any, desk: Desk, trial: Trial) -> None:
-    block, name = desk.opened(trial.case), trial.implementation
-    result = desk.heard(asked("accuracy", block, name))
-    implementation = desk.suite.implementation(name)
-    _pass_or_stop(implementation, result)
-    numbers = {**result.numbers, **_footprint(block, name)}
-    benchmark.group = trial.case.id
-    benchmark.extra_info["outcome"] = outcome(result.findings)
-    benchmark.extra_info.update({key: to_json_number(numbers[key]) for key in SHOWN if key in numbers})
-    benchmark(_both_passes(block, name))
-
-
-def _pass_or_stop(implementation: Implementation, result: Result) -> None:
-    """Lets a right answer or a known finding through; an unlisted error never reaches the table."""
-    if any(f.severity == "error" and not f.known for f in result.findings) or result.status != "ok":
-        conclude(implementation, [result])
 
 
 @dataclass

@@ -62,7 +62,7 @@ class _Session:
         self._channel = channel
         self._suites: dict[str, Any] = {}
         self._selection: str = ""
-        self._profiler_warm = False
+        self._warm: set[str] = set()
         self._ledger = Ledger()
 
     def book_import(self, seconds: float) -> None:
@@ -111,11 +111,7 @@ class _Session:
         from harness.results import Result
         from harness.trial import Trial
 
-        if probe == "memory" and not self._profiler_warm:
-            from harness.probes.memory import warm_up_profiler
-
-            warm_up_profiler()
-            self._profiler_warm = True
+        self._warm_up(probe)
         trial = Trial(opened.case, name)
         self._channel.send({"begin": {"trial": trial.id, "probe": probe}})
         start = time.perf_counter()
@@ -131,6 +127,21 @@ class _Session:
             spent_seconds=time.perf_counter() - start,
         )
         self._channel.send({"result": result.to_json()})
+
+    def _warm_up(self, probe: str) -> None:
+        """Pays the first use of profiler and compiler outside any trial."""
+        if probe in self._warm:
+            return
+        self._warm.add(probe)
+        if probe == "memory":
+            from harness.probes.memory import warm_up_profiler
+
+            warm_up_profiler()
+        elif probe == "compilation":
+            from harness.probes.compilation import warm_up_compiler
+
+            with self._ledger.spending("compiler"):
+                warm_up_compiler()
 
     def _time(self, task: Mapping[str, Any]) -> None:
         from harness.block import OpenBlock, reset_compiler

@@ -7,6 +7,7 @@ business of the report and of `check`.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -24,7 +25,7 @@ from harness.errors import UsageError
 from harness.results import INCOMPLETE, STATUSES, Result
 from harness.units import count, duration
 
-RETRY_WORDS = {"failed": ("crashed", "timed_out", "error"), "oom": ("out_of_memory",)}
+RETRY_WORDS = {"failed": ("crashed", "timed_out", "error", "not_run"), "oom": ("out_of_memory",)}
 
 
 @click.command("run", short_help="Measure, journal, report.")
@@ -41,6 +42,7 @@ RETRY_WORDS = {"failed": ("crashed", "timed_out", "error"), "oom": ("out_of_memo
 @click.option("--workers", type=int, help="Parallel workers of the correctness phase (default: cores).")
 @click.option("--resume/--fresh", default=True, help="Reuse what is on disk (default), or start anew.")
 @click.option("--retry", type=Several(), multiple=True, help="Measure again: failed, oom, or a status.")
+@click.option("--shard", metavar="I/N", help="Measure part I of N; blocks are never split.")
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first trial that does not complete.")
 @click.option("--allow-different", is_flag=True, help="Continue a run of another machine or torch.")
 @click.option("--no-report", is_flag=True, help="Write no report.")
@@ -55,13 +57,19 @@ def command(ctx: click.Context, /, config_file: Path | None, **flags: Any) -> No
     flags["config"] = flags.get("config") or config_file
     start = time.monotonic()
     settled, discovered, plan = settled_plan(flags)
+    whole = plan.hash
+    if flags["shard"]:
+        plan = plan.shard(*_shard(flags["shard"]))
     if not plan.blocks and not plan.refusals:
         absent = "; ".join(f"{a.axis} {a.value}: {a.reason}" for a in plan.absent)
         raise UsageError(
             f"run: nothing is left to measure{': ' + absent if absent else ''}; loosen the filters."
         )
     seed = settled.values["seed"]
-    folder = flags["out"] or Path("runs") / (plan.hash + (f"-s{seed}" if seed else ""))
+    suffix = (f"-s{seed}" if seed else "") + (
+        f"-{flags['shard'].replace('/', 'of')}" if flags["shard"] else ""
+    )
+    folder = flags["out"] or Path("runs") / (whole + suffix)
     progress = Progress(heartbeat_seconds=flags["heartbeat"], **ctx.obj)
     form = _begin(folder, flags, settled, discovered, plan)
     progress.say(_headline(form, folder))
@@ -85,6 +93,13 @@ def command(ctx: click.Context, /, config_file: Path | None, **flags: Any) -> No
         click.echo(f"results {folder}")
     incomplete = any(result.status in INCOMPLETE for result in results)
     ctx.exit(3 if incomplete or discovered.broken else 0)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError(f"--shard {text}: write I/N with I from 1 to N, e.g. 1/4.")
+    return int(match[1]), int(match[2])
 
 
 def _begin(
