@@ -9,6 +9,7 @@ error floor is applied.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -136,8 +137,14 @@ def _classes(defects: list[Defect], stick: Yardstick, got: Array) -> None:
     lost = "nan_leak" if stick.poisoned else "spurious_nan"
     _collect(defects, stick, lost, nan & stick.defined, weight, "error")
     wrong_sign = infinite & stick.infinite & (np.sign(got) != np.sign(stick.truth))
-    _collect(defects, stick, "spurious_overflow", (infinite & finite_truth) | wrong_sign, weight, "error")
-    _collect(defects, stick, "saturated", np.isfinite(got) & stick.infinite, weight, "error")
+    # At the edge of the range an ulp more or less decides between W and infinity: with infinity read
+    # as the next power of two, an answer within the strict bound is as good there as elsewhere.
+    edge = np.copysign(2.0 ** (math.frexp(stick.form.largest)[1] - 1) * 2.0, got)
+    with np.errstate(invalid="ignore", over="ignore"):
+        near = np.abs(np.where(infinite, edge, got) - stick.truth) <= stick.strict
+    spurious = (infinite & finite_truth & ~near) | wrong_sign
+    _collect(defects, stick, "spurious_overflow", spurious, weight, "error")
+    _collect(defects, stick, "saturated", np.isfinite(got) & stick.infinite & ~near, weight, "error")
     # An undefined gradient (all rows ignored) may be 0 or NaN; an undefined loss must be NaN.
     answered = ~nan & ~stick.defined if stick.is_loss else ~nan & ~stick.defined & (got != 0)
     _collect(defects, stick, "nan_swallowed", answered, np.ones_like(weight), "error")

@@ -112,6 +112,8 @@ def terms(inputs: Inputs, options: Options) -> Terms:
         coefficient = kept.double().unsqueeze(1)
         if weight is not None:
             coefficient = torch.where(kept.unsqueeze(1), weight[column], 0.0)
+            # A row of weight 0 does not count, whatever stands in it.
+            kept = kept & (coefficient.squeeze(1) != 0)
     else:
         coefficient = torch.ones(len(kept), 1, dtype=torch.float64)
         one_hot = torch.zeros_like(logits).scatter_(1, column, 1.0) if by_index else target

@@ -101,6 +101,9 @@ def masked(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """Half of the classes forbidden by -inf, never the label."""
     logits, target = _normal(shape, generator), _labels(shape, generator)
     forbidden = torch.rand(shape.batch, shape.classes, generator=generator) < 0.5
+    # However few the rows and classes, something is masked in each ...
+    forbidden.scatter_(1, ((target + 1) % shape.classes).unsqueeze(1), True)
+    # ... but never the label.
     forbidden.scatter_(1, target.unsqueeze(1), False)
     return Sample(logits=logits.masked_fill_(forbidden, -math.inf), target=target)
 
