@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,6 +154,19 @@ def gradients_of(loss: Tensor, sample: Sample, upstream: Tensor | None) -> dict[
         return dict.fromkeys(sample.gradients)
     found = torch.autograd.grad(loss, wanted, upstream, allow_unused=True)
     return dict(zip(sample.gradients, found, strict=True))
+
+
+@contextmanager
+def torch_state_kept() -> Iterator[None]:
+    """Restores grad mode, default dtype and threads, so that nobody is accused of a neighbour's doing."""
+    grad, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(grad)
+        torch.set_default_dtype(dtype)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
 
 
 def failure(error: BaseException) -> tuple[Status | None, str]:

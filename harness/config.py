@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,13 @@ def duration_seconds(text: str | float) -> float:
     if match is None:
         raise ValueError(f"{text!r} is not a duration; write 0.2s, 90s or 10m")
     return float(match.group(1)) * _SECONDS[match.group(2) or "s"]
+
+
+def positive(seconds: float) -> float:
+    """Returns a time above zero; raises ValueError for zero and below."""
+    if not seconds > 0:
+        raise ValueError(f"{seconds:g} s is not a time to wait or measure; write more than 0s")
+    return seconds
 
 
 def share(text: str | float) -> float:
@@ -81,7 +88,7 @@ class MeasureTable(_Table):
     @field_validator("min_time", "budget_time", "timeout", mode="before")
     @classmethod
     def _duration(cls, value: Any) -> Any:
-        return None if value is None else duration_seconds(value)
+        return None if value is None else positive(duration_seconds(value))
 
     @field_validator("max_noise", mode="before")
     @classmethod
@@ -137,12 +144,23 @@ def load_config(path: Path | None) -> tuple[Config, str]:
     chosen = path or (Path(CONFIG_NAME) if Path(CONFIG_NAME).exists() else None)
     if chosen is not None:
         return parse_config(_toml(chosen), chosen.name), chosen.name
+    return project_config() or (Config(), "default")
+
+
+def project_config() -> tuple[Config, str] | None:
+    """Returns [tool.lossgauge] of the working directory's pyproject.toml, None where there is none."""
     project = Path("pyproject.toml")
-    if project.exists():
-        table = _toml(project).get("tool", {}).get("lossgauge")
-        if table is not None:
-            return parse_config(table, "pyproject.toml [tool.lossgauge]"), "pyproject.toml"
-    return Config(), "default"
+    table = _toml(project).get("tool", {}).get("lossgauge") if project.exists() else None
+    if table is None:
+        return None
+    return parse_config(table, "pyproject.toml [tool.lossgauge]"), "pyproject.toml"
+
+
+def load_layers(path: Path | None) -> list[tuple[Config, str]]:
+    """Returns the configuration files that count, nearest first; a key is taken from the first that has it."""
+    nearest = load_config(path)
+    project = project_config()
+    return [nearest] if project is None or project[1] == nearest[1] else [nearest, project]
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -153,10 +171,10 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def effective(
-    flags: Mapping[str, Any], config: Config, label: str, defaults: Mapping[str, Any]
+    flags: Mapping[str, Any], layers: Sequence[tuple[Config, str]], defaults: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Returns every setting's value, and {value, source} of each for the manifest."""
-    tables = {**config.sweep.model_dump(), **config.measure.model_dump()}
+    tables = [({**c.sweep.model_dump(), **c.measure.model_dump()}, label) for c, label in layers]
     values: dict[str, Any] = {}
     sources: dict[str, dict[str, Any]] = {}
     for key, default in defaults.items():
@@ -165,10 +183,9 @@ def effective(
             value, source = flags[key], f"--{key.replace('_', '-')}"
         elif variable in os.environ:
             value, source = _from_environment(key, os.environ[variable], variable), variable
-        elif tables.get(key) is not None:
-            value, source = tables[key], label
         else:
-            value, source = default, "default"
+            stated = ((table[key], label) for table, label in tables if table.get(key) not in (None, ()))
+            value, source = next(stated, (default, "default"))
         values[key] = value
         sources[key] = {"value": list(value) if isinstance(value, tuple) else value, "source": source}
     return values, sources

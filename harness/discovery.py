@@ -114,9 +114,9 @@ def _add_entry_points(found: dict[str, Suite]) -> list[str]:
             suite = loaded if isinstance(loaded, Suite) else _suite_of(loaded, label)
             _merge(found, suite, label)
         except HarnessError as error:
-            broken.append(f"{label} was skipped: {error}")
-        except Exception as error:
-            broken.append(f"{label} was skipped: {_import_sentence(label, error)}")
+            broken.append(f"{label} was skipped: {str(error).removeprefix(label + ': ')}")
+        except (Exception, SystemExit) as error:
+            broken.append(f"{label} was skipped: {_cause(error)}")
     return broken
 
 
@@ -144,7 +144,7 @@ def import_named(name: str, call: str) -> ModuleType:
         sys.path.append(here)
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SuiteError(_import_sentence(call, error)) from None
 
 
@@ -161,7 +161,7 @@ def _module_at(path: Path, reference: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         if isinstance(error, HarnessError):
             raise SuiteError(f"{reference}: {error}") from None
@@ -169,17 +169,23 @@ def _module_at(path: Path, reference: str) -> ModuleType:
     return module
 
 
-def _import_sentence(call: str, error: Exception) -> str:
-    """Says where an import failed, with the line as it is written."""
+def _import_sentence(call: str, error: BaseException) -> str:
+    """Says that something cannot be loaded and why."""
+    return f"{call}: cannot be loaded: {_cause(error)}"
+
+
+def _cause(error: BaseException) -> str:
+    """Says where an import failed, with the line as it is written, in one line."""
     if isinstance(error, SyntaxError):
-        return f"{call}: cannot be loaded: line {error.lineno}: {(error.text or '').strip()}: {error.msg}."
+        where = f"{Path(error.filename or '').name} line {error.lineno}: {(error.text or '').strip()}: "
+        return f"{where}{error.msg}."
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
     inside = [f for f in frames if os.sep + "harness" + os.sep not in f.filename]
     where = ""
     if inside:
         line = linecache.getline(inside[-1].filename, inside[-1].lineno or 0).strip()
         where = f"{Path(inside[-1].filename).name} line {inside[-1].lineno}: {line}: "
-    return f"{call}: cannot be loaded: {where}{type(error).__name__}: {error}."
+    return f"{where}{type(error).__name__}: {' '.join(str(error).split())}."
 
 
 def _suite_of(module: ModuleType, label: str) -> Suite:
@@ -225,7 +231,7 @@ def _with_implementations(chosen: dict[str, Suite], references: tuple[str, ...])
         name, suite = next(iter(chosen.items()))
         extra = tuple(_implementation_at(reference) for reference in loaded)
         chosen = {name: suite.extended(*extra)}
-        # Asked for by reference: measured beside the baseline, not beside the whole family.
+        # Beside names, a reference is one more name; alone it stands beside the whole family.
         named = [*named, *(item.name for item in extra)] if named else []
     if not named:
         return chosen

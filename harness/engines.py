@@ -8,6 +8,7 @@ in the pipe when it is dead, so the pipe is drained before anybody is blamed.
 
 from __future__ import annotations
 
+import select
 import selectors
 import time
 from collections import defaultdict, deque
@@ -166,7 +167,10 @@ class LocalEngine:
         for busy in [b for b in pool if b.task is not None]:
             busy.worker.bound_output()
             resident = busy.worker.resident_bytes()
-            if now > busy.deadline:
+            if busy.worker.is_dead() and not _readable(busy.worker):
+                # A grandchild may hold the pipe open, so its end never comes.
+                yield from self._bury(busy, queue, pool, selector, None, "")
+            elif now > busy.deadline:
                 spent = self._limits.timeout_seconds
                 yield from self._bury(
                     busy, queue, pool, selector, "timed_out", f"no answer within {spent:.0f} s"
@@ -216,6 +220,10 @@ class LocalEngine:
         rest = without(task, trial)
         if rest is not None:
             queue.appendleft(rest)
+
+
+def _readable(worker: WorkerProcess) -> bool:
+    return bool(select.select([worker], [], [], 0)[0])
 
 
 def without(task: Task, dead_trial: str) -> Task | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import FrozenInstanceError, dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
 from types import MappingProxyType
@@ -53,9 +53,10 @@ class Known:
     def __post_init__(self) -> None:
         if not self.reason:
             raise SuiteError(f"Known({self.kind!r}): says no reason; a known finding needs one.")
+        call = f"Known({self.kind!r}"
         for name in ("kind", "variant", "regime", "dtype", "device", "group", "probe"):
             value = getattr(self, name)
-            object.__setattr__(self, name, patterns(f"Known({self.kind!r}, {name}={value!r})", value))
+            object.__setattr__(self, name, patterns(f"{call}, {name}={value!r})", value))
 
     def covers(self, facts: Mapping[str, str], torch_version: str) -> bool:
         """Tells whether a finding with these facts (kind, regime, dtype, ...) is this one."""
@@ -82,6 +83,11 @@ class Contract:
     """
 
     __slots__ = ("definition", "devices", "dtypes", "except_regimes", "variants")
+    dtypes: tuple[str, ...] | None
+    variants: tuple[str, ...] | None
+    devices: tuple[str, ...] | None
+    except_regimes: tuple[str, ...]
+    definition: Options
 
     def __init__(
         self,
@@ -92,9 +98,17 @@ class Contract:
         except_regimes: tuple[str, ...] = (),
         **definition: object,
     ) -> None:
-        self.dtypes, self.variants, self.devices = dtypes, variants, devices
-        self.except_regimes = except_regimes
-        self.definition: Options = MappingProxyType(dict(definition))
+        for name, value in (
+            ("dtypes", dtypes),
+            ("variants", variants),
+            ("devices", devices),
+            ("except_regimes", except_regimes),
+            ("definition", MappingProxyType(dict(definition))),
+        ):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
 
     def excludes(self, variant: str, regime: str, dtype: str, device: str) -> str | None:
         """Returns the reason why a case is outside the declared domain, or None."""

@@ -8,7 +8,7 @@ through `finfo`, else a float32 and a float64 trial of one case see different ro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -36,6 +36,9 @@ class Variant:
     """
 
     __slots__ = ("adapt", "name", "options")
+    name: str
+    adapt: Callable[[Sample, Options, torch.Generator], Sample] | None
+    options: Options
 
     def __init__(
         self,
@@ -45,9 +48,12 @@ class Variant:
         adapt: Callable[[Sample, Options, torch.Generator], Sample] | None = None,
         **options: object,
     ) -> None:
-        self.name = checked_name(f"Variant({name!r})", name)
-        self.adapt = adapt
-        self.options: Options = MappingProxyType(dict(options))
+        object.__setattr__(self, "name", checked_name(f"Variant({name!r})", name))
+        object.__setattr__(self, "adapt", adapt)
+        object.__setattr__(self, "options", MappingProxyType(dict(options)))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
 
     def __repr__(self) -> str:
         listed = "".join(f", {key}={value!r}" for key, value in self.options.items())

@@ -212,8 +212,12 @@ class Result:
 
 
 def dumps(form: Mapping[str, Any]) -> str:
-    """Returns one line of strict JSON; raises ValueError for a bare NaN or infinity."""
-    return json.dumps(form, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    """Returns one line of strict JSON; raises ValueError for a bare NaN or infinity.
+
+    A lone surrogate, which an exception text can hold and UTF-8 cannot, becomes "?".
+    """
+    text = json.dumps(form, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def worst(severities: list[Severity]) -> Severity | None:

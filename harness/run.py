@@ -40,23 +40,20 @@ def json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
 
     Raises RunError that names the line for damage anywhere else.
     """
-    lines = path.read_text(encoding="utf-8").split("\n")
+    *lines, last = path.read_bytes().split(b"\n")
     forms: list[dict[str, Any]] = []
-    torn = 0
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
             forms.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number == len(lines):  # no newline behind it: the write was cut off
-                torn = 1
-                continue
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise RunError(
-                f"{path}: line {number} is not JSON ({error.msg}); remove the line or measure again "
+                f"{path}: line {number} is not JSON ({error.args[0]}); remove the line or measure again "
                 "with --fresh."
             ) from None
-    return forms, torn
+    # A line counts only with its newline: without one the write was cut off, however it looks.
+    return forms, int(bool(last))
 
 
 def read_results(path: Path) -> tuple[list[Result], int]:

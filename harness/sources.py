@@ -12,7 +12,7 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache, partial
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
@@ -27,11 +27,29 @@ def source_hash(suite: Suite, implementation: Implementation) -> str:
     functions += [getattr(suite.oracle, part, None) for part in ("rows", "gradient", "terms")]
     functions += [regime.function for regime in suite.regimes] + [v.adapt for v in suite.variants]
     modules = {module for function in functions if (module := module_of(function))}
-    declared = f"{implementation.name}/{implementation.contract.definition!r}/{implementation.compiled}"
-    digest = hashlib.sha256(declared.encode())
+    declared = [implementation.name, _written(implementation.contract.definition)]
+    declared += [_written(implementation.function), _written(implementation.prepare)]
+    declared += [_written(variant.options) for variant in suite.variants]
+    declared += [_written(regime.function) for regime in suite.regimes]
+    digest = hashlib.sha256("\x1f".join(declared).encode())
     for name in sorted(modules):
         digest.update(f"{name}={module_hash(name)};".encode())
     return digest.hexdigest()[:16]
+
+
+def _written(value: object) -> str:
+    """Returns a declared value as text that is the same in every process: no addresses, no order."""
+    if isinstance(value, partial):
+        return f"partial({_written(value.func)}, {_written(value.args)}, {_written(value.keywords)})"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_written(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_written(item) for item in value) + "]"
+    if callable(value):
+        return (
+            f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+        )
+    return repr(value)
 
 
 def module_of(function: object) -> str | None:

@@ -145,12 +145,15 @@ def _input_share(tensor: Tensor, gradient: Array, truth: Truth) -> Array:
         return np.asarray(per_row.sum() * factor)
 
 
-def observe(bound: Bound, stand: Standard, dtype: str, device: str, probe: str) -> Observation:
+def observe(
+    bound: Bound, stand: Standard, dtype: str, device: str, probe: str, *, sample: Sample | None = None
+) -> Observation:
     """Calls an implementation on a standard, forward and backward, and judges its answers.
 
-    Whatever it raises becomes a status or the finding `raises`; nothing is raised from here.
+    It is called on private copies, or on `sample` where that already holds the same contents.
+    Whatever it raises becomes a status or the finding `raises`; no Exception comes out of here.
     """
-    sample = leaves(stand.sample, device)
+    sample = sample or leaves(stand.sample, device)
     try:
         with bound.ledger.spending("implementation"):
             loss = bound.loss(sample.tensors)

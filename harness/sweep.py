@@ -157,11 +157,9 @@ def _quick(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: 
             composed.add(case, _names(suite, compiled=True), ("compilation",))
         _add_slow_regime(composed, suite, device, sweep, threads)
         shapes = _shapes([suite.shapes.usual, *suite.shapes.covering], sweep)
-        regime_names = [r.name for r in regimes]
-        factors: list[list[Any]] = [regime_names, variants, shapes, dtypes]
-        rows = covering(factors)
-        for name, variant, shape, dtype in rows:
-            case = _case(suite, variant, suite.regime(name), dtype, device, shape, threads)
+        rows = _covering_rows(regimes, variants, shapes, dtypes)
+        for regime, variant, shape, dtype in rows:
+            case = _case(suite, variant, regime, dtype, device, shape, threads)
             composed.add(case, _names(suite, compiled=False), ("accuracy",))
         for variant in variants[1:]:
             case = _case(suite, variant, home, timed_dtypes[0], device, usual[0], threads)
@@ -174,6 +172,21 @@ def _quick(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: 
     if len(timed_dtypes) < len(dtypes):
         untimed = ", ".join(d for d in dtypes if d not in timed_dtypes)
         left_out.append(f"{suite.name} on {device}: quick does not time {untimed}; `--profile full` does")
+
+
+def _covering_rows(
+    regimes: list[Regime], variants: list[str], shapes: list[Shape], dtypes: list[str]
+) -> list[tuple[Regime, str, Shape, str]]:
+    """Returns every pair of regime, variant, shape and dtype; a regime that fixes its shape has one.
+
+    The two kinds of regimes are covered apart: a pair of variant and shape that only a fixing regime
+    carried would be lost when that regime replaces the shape.
+    """
+    open_regimes = [r for r in regimes if r.batch is None and r.classes is None]
+    fixing = [r for r in regimes if r not in open_regimes]
+    wide: list[list[Any]] = [open_regimes, variants, shapes, dtypes]
+    narrow: list[list[Any]] = [fixing, variants, shapes[:1], dtypes]
+    return [(row[0], row[1], row[2], row[3]) for factors in (wide, narrow) for row in covering(factors)]
 
 
 def _add_slow_regime(composed: _Cases, suite: Suite, device: str, sweep: Sweep, threads: int) -> None:

@@ -86,6 +86,10 @@ class WorkerProcess:
         self.highest_rss = max(self.highest_rss, int(total))
         return int(total)
 
+    def is_dead(self) -> bool:
+        """Tells whether the process has ended, whoever may still hold its pipe open."""
+        return self._process.poll() is not None
+
     def bound_output(self) -> None:
         """Empties the output file when an implementation has filled it."""
         if os.fstat(self._output.fileno()).st_size > OUTPUT_BYTES:

@@ -180,4 +180,6 @@ def _limit_memory(limit_bytes: int) -> None:
     if limit_bytes and sys.platform == "linux":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        soft = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

@@ -67,10 +67,10 @@ class Duration(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Returns seconds."""
-        from harness.config import duration_seconds
+        from harness.config import duration_seconds, positive
 
         try:
-            return duration_seconds(value)
+            return positive(duration_seconds(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -167,12 +167,11 @@ class Settled:
 
 def settle(flags: Mapping[str, Any]) -> Settled:
     """Returns what the user asked for; raises UsageError with one sentence."""
-    from harness.config import effective, load_config
+    from harness.config import effective, load_layers
     from harness.discovery import Selection
     from harness.sweep import Sweep
 
-    config, label = load_config(flags.get("config"))
-    values, sources = effective(flags, config, label, DEFAULTS)
+    values, sources = effective(flags, load_layers(flags.get("config")), DEFAULTS)
     if values["direction"] not in ("fwd", "bwd", "both"):
         raise UsageError(f"--direction {values['direction']}: allowed: fwd, bwd, both.")
     inputs = str(flags.get("inputs") or "")

@@ -37,9 +37,15 @@ RETRY_WORDS = {"failed": ("crashed", "timed_out", "error", "not_run"), "oom": ("
 @click.option("--max-noise", type=Share(), help="Half-width at which timing a block stops (default 2%).")
 @click.option("--budget-time", type=Duration(), help="Time that all timing may take, e.g. 10m.")
 @click.option("--timeout", type=Duration(), help="Time that one question may take (default 60s).")
-@click.option("--rounds", type=int, help="Interleaved rounds per process (default 16).")
-@click.option("--processes", type=int, help="Fresh processes that each time every block (default 3).")
-@click.option("--workers", type=int, help="Parallel workers of the correctness phase (default: cores).")
+@click.option("--rounds", type=click.IntRange(min=1), help="Interleaved rounds per process (default 16).")
+@click.option(
+    "--processes", type=click.IntRange(min=1), help="Fresh processes that each time every block (default 3)."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Parallel workers of the correctness phase (default: cores).",
+)
 @click.option("--resume/--fresh", default=True, help="Reuse what is on disk (default), or start anew.")
 @click.option("--retry", type=Several(), multiple=True, help="Measure again: failed, oom, or a status.")
 @click.option("--shard", metavar="I/N", help="Measure part I of N; blocks are never split.")
@@ -70,11 +76,12 @@ def command(ctx: click.Context, /, config_file: Path | None, **flags: Any) -> No
         f"-{flags['shard'].replace('/', 'of')}" if flags["shard"] else ""
     )
     folder = flags["out"] or Path("runs") / (whole + suffix)
+    retry = _retried(flags["retry"])
     progress = Progress(heartbeat_seconds=flags["heartbeat"], **ctx.obj)
     form = _begin(folder, flags, settled, discovered, plan)
     progress.say(_headline(form, folder))
     progress.say(_plan_line(plan))
-    results, interrupted, runner = _measured(folder, flags, settled, discovered, plan, progress)
+    results, interrupted, runner = _measured(folder, flags, settled, discovered, plan, retry, progress)
     _finish(folder, form, plan, discovered, settled, results, runner, interrupted, time.monotonic() - start)
     if runner.reused:
         progress.say(f"{count(runner.reused)} answers reused from {folder}")
@@ -162,7 +169,13 @@ def _point_latest(folder: Path) -> None:
 
 
 def _measured(
-    folder: Path, flags: dict[str, Any], settled: Settled, discovered: Any, plan: Any, progress: Progress
+    folder: Path,
+    flags: dict[str, Any],
+    settled: Settled,
+    discovered: Any,
+    plan: Any,
+    retry: tuple[str, ...],
+    progress: Progress,
 ) -> tuple[list[Result], bool, Any]:
     import torch
 
@@ -177,7 +190,7 @@ def _measured(
         workers=values["workers"] or _fitting_workers(plan),
         limits=Limits(timeout_seconds=values["timeout"]),
         measure=_measure(values, plan),
-        retry=_retried(flags["retry"]),
+        retry=retry,
     )
     runner = Runner(plan, discovered, order, torch.__version__, progress.tell)
     results: list[Result] = []

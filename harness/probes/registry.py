@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from harness.block import Answer, OpenBlock
+from harness.calling import torch_state_kept
 from harness.probes.accuracy import accuracy
 from harness.probes.compilation import compilation
 from harness.probes.memory import memory
@@ -26,10 +27,11 @@ PROBE_FUNCTIONS: Mapping[str, Probe] = MappingProxyType(
 def ask(probe: str, block: OpenBlock, name: str) -> Answer:
     """Returns the answer of a probe; whatever escapes it becomes status crashed or error."""
     try:
-        return PROBE_FUNCTIONS[probe](block, name)
-    except (SystemExit, KeyboardInterrupt) as error:
-        return Answer("crashed", f"{name} ended the interpreter by {type(error).__name__}({error})")
-    except Exception as error:
+        with torch_state_kept():
+            return PROBE_FUNCTIONS[probe](block, name)
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            return Answer("crashed", f"{name} ended the interpreter by {type(error).__name__}({error})")
         frames = traceback.extract_tb(error.__traceback__)[-3:]
         where = " < ".join(f"{f.name}:{f.lineno}" for f in reversed(frames))
         return Answer("error", f"{type(error).__name__}: {error} ({where})")

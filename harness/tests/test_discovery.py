@@ -78,7 +78,7 @@ def test_a_path_alone_selects_a_name_filters_and_both_together_add(written):
     assert names(Selection(suites=("absolute.py",))) == ["absolute"]
     assert names(Selection(suites=("absolute.py", "cross_entropy"))) == ["absolute", "cross_entropy"]
     assert names(Selection(suites=("absolute.py", "absolute"))) == ["absolute"]
-    with pytest.raises(UsageError, match="--suite absolut: there is no suite 'absolut'. Did you mean 'abs"):
+    with pytest.raises(UsageError, match=r"--suite absolut: there is no suite 'absolut'\. Did you mean 'abs"):
         discover(Selection(suites=("absolute.py", "absolut")))
 
 
@@ -254,9 +254,9 @@ def test_ten_lines_outside_are_enough_for_a_family_and_the_wrong_one_is_found(wr
     folder = written(absolute=TEN_LINES)
     (folder / "elsewhere").mkdir()
     assert len(TEN_LINES.splitlines()) == 10
+    flags = "--probe accuracy --out found --batch 16 --classes 5 --no-report --workers 1"
     done = subprocess.run(
-        [LOSSGAUGE, "run", "--suite", "../absolute.py", "--probe", "accuracy", "--out", "found"]
-        + ["--batch", "16", "--classes", "5", "--no-report", "--workers", "1"],
+        [LOSSGAUGE, "run", "--suite", "../absolute.py", *flags.split()],
         cwd=folder / "elsewhere",
         env={**os.environ, "NO_COLOR": "1"},
         capture_output=True,

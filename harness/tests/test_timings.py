@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -231,8 +232,8 @@ class Tired:
 class Remembers(torch.autograd.Function):
     """Answers by the address of its input, as a cache on `data_ptr` does."""
 
-    kept: dict = {}
-    calls: list = []
+    kept: ClassVar[dict] = {}
+    calls: ClassVar[list] = []
 
     @staticmethod
     def forward(ctx, p, t):
