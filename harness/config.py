@@ -157,7 +157,7 @@ def project_config() -> tuple[Config, str] | None:
 
 
 def load_layers(path: Path | None) -> list[tuple[Config, str]]:
-    """Returns the configuration files that count, nearest first; a key is taken from the first that has it."""
+    """Returns the configuration files that count, nearest first; the first that has a key wins."""
     nearest = load_config(path)
     project = project_config()
     return [nearest] if project is None or project[1] == nearest[1] else [nearest, project]

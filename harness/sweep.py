@@ -185,7 +185,8 @@ def _covering_rows(
     open_regimes = [r for r in regimes if r.batch is None and r.classes is None]
     fixing = [r for r in regimes if r not in open_regimes]
     wide: list[list[Any]] = [open_regimes, variants, shapes, dtypes]
-    narrow: list[list[Any]] = [fixing, variants, shapes[:1], dtypes]
+    batches = list({shape.batch: shape for shape in shapes}.values())
+    narrow: list[list[Any]] = [fixing, variants, batches, dtypes]
     return [(row[0], row[1], row[2], row[3]) for factors in (wide, narrow) for row in covering(factors)]
 
 

@@ -125,9 +125,9 @@ def overhead_per_trial() -> None:
     spent = form["spent_seconds"]["answers"]
     start = spent.get("import", 0.0)
     each = (spent["worker_lifetime"] - start) / trials
+    inside, oracle = (1e3 * spent[purpose] / trials for purpose in ("implementation", "oracle"))
     click.echo(
-        f"overhead: {trials} no-op trials; inside implementations {1e3 * spent['implementation'] / trials:.3g} ms, "
-        f"oracle {1e3 * spent['oracle'] / trials:.3g} ms a trial"
+        f"overhead: {trials} no-op trials; implementation {inside:.3g} ms, oracle {oracle:.3g} ms each"
     )
     stated("overhead per trial, oracle, judging, transport and journal", 1e3 * each, "ms", 2.0)
 

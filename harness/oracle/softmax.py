@@ -10,7 +10,8 @@ What u multiplies is shift-normalised: F(v) = sum_k p_k |x_k - v| and N = L + su
 loss, N_i = |g_i| + Q p_i F(x_i) for gradients. F costs a sort; here it is bounded from above in O(C) by
 min(sqrt(var + (m - v)^2), |m - x_a| + |x_a - v|) with m = sum p_k x_k (Jensen; triangle inequality),
 exact at v = x_a. An upper bound cannot accuse falsely; on unit-normal rows it exceeds F by a factor of
-less than 1.4 at the median and of about 2 at most (tested). The trap: terms whose coefficient is exactly 0 are dropped, 0 * inf is not NaN here.
+less than 1.4 at the median and of about 2 at most (tested). The trap: terms whose coefficient is
+exactly 0 are dropped, 0 * inf is not NaN here.
 """
 
 from __future__ import annotations
