@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any
 
@@ -161,6 +162,7 @@ def _quick(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: 
         for regime, variant, shape, dtype in rows:
             case = _case(suite, variant, regime, dtype, device, shape, threads)
             composed.add(case, _names(suite, compiled=False), ("accuracy",))
+        _add_known_cases(composed, suite, device, sweep, threads)
         for variant in variants[1:]:
             case = _case(suite, variant, home, timed_dtypes[0], device, usual[0], threads)
             composed.add(case, _names(suite, compiled=True), ("accuracy", "compilation"))
@@ -172,6 +174,20 @@ def _quick(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: 
     if len(timed_dtypes) < len(dtypes):
         untimed = ", ".join(d for d in dtypes if d not in timed_dtypes)
         left_out.append(f"{suite.name} on {device}: quick does not time {untimed}; `--profile full` does")
+
+
+def _add_known_cases(composed: _Cases, suite: Suite, device: str, sweep: Sweep, threads: int) -> None:
+    """Asks the case of every known finding that names a variant, so that a stale one can be told."""
+    variants, regimes, dtypes = _kept(suite, sweep)
+    shapes = _shapes([suite.shapes.usual, suite.shapes.covering[-1]], sweep)
+    entries = {entry for item in suite.implementations for entry in item.known if entry.variant}
+    for entry in sorted(entries, key=repr):
+        named = [r for r in regimes if any(fnmatchcase(r.name, p) for p in entry.regime)] or regimes[:1]
+        spelt = [d for d in dtypes if any(fnmatchcase(d, p) for p in entry.dtype)] or dtypes[:1]
+        wanted = [v for v in variants if any(fnmatchcase(v, p) for p in entry.variant)]
+        for variant, regime, dtype, shape in product(wanted, named, spelt, shapes):
+            case = _case(suite, variant, regime, dtype, device, shape, threads)
+            composed.add(case, _names(suite, compiled=False), ("accuracy",))
 
 
 def _covering_rows(

@@ -44,10 +44,10 @@ def which_one(choices: Sequence[Choice]) -> Table:
         "Recommended implementation per suite, dtype and device",
         ("suite", "dtype", "device", "recommended", "because", "runner-up", "excluded or unproven"),
         rows,
-        note="Rankable is what answered accuracy and overflow without an error on any regime, variant or "
-        "shape; known errors exclude too. Clean controls and implementations that are known to be bad are "
-        "never recommended. Limits are first failing values on ladders, beyond the regimes. A time is "
-        "forward + backward at the largest shape that at least half of the implementations timed.",
+        note="Rankable is what answered accuracy and overflow without an error on any regime, shape and rung "
+        "of the timed variant; known errors exclude too, errors in other variants are named. Clean controls "
+        "and implementations that are known to be bad are never recommended. A time is forward + backward at "
+        "the largest shape that at least half of the implementations timed.",
     )
 
 

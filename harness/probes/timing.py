@@ -24,10 +24,10 @@ from torch import Tensor
 
 from harness.block import OpenBlock
 from harness.calling import Bound, failure, gradients_of, leaves, torch_state_kept
-from harness.outcome import severity
-from harness.results import Finding, Status
+from harness.probes.recheck import recheck
+from harness.results import Status
 from harness.sample import Sample
-from harness.standard import observe, upstream_for
+from harness.standard import Observation, observe, upstream_for
 from harness.stats import half_width
 
 NAME = "timing"
@@ -67,9 +67,9 @@ class Runner:
 
     name: str
     bound: Bound
+    before: Observation
     loops: dict[str, int] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
-    kinds_before: frozenset[str] = frozenset()
     timed_sample: Sample | None = None
 
 
@@ -132,8 +132,8 @@ def _ready(
     for name in names:
         begin(name)
         try:
-            runner = Runner(name, block.bound(name))
-            seen = observe(runner.bound, block.standard(name), block.case.dtype, block.case.device, NAME)
+            bound = block.bound(name)
+            seen = observe(bound, block.standard(name), block.case.dtype, block.case.device, NAME)
             if seen.status != "ok" or any(
                 f.kind in ("raises", "shape", "no_gradient") for f in seen.findings
             ):
@@ -148,7 +148,7 @@ def _ready(
                     }
                 )
                 continue
-            runner.kinds_before = frozenset(f.kind for f in seen.findings if f.severity == "error")
+            runner = Runner(name, bound, seen)
             for kind in PASSES:
                 runner.loops[kind] = _calibrated(block, runner, kind, measure)
         except BaseException as error:  # an implementation that calls sys.exit costs itself only
@@ -276,27 +276,10 @@ def _narrow(runners: list[Runner], baseline: str, measure: Measure) -> bool:
 
 
 def _checked_again(block: OpenBlock, runner: Runner, emit: Emit, begin: Callable[[str], None]) -> None:
-    """Looks at unseen inputs, put into storage that was timed: an answer cached by pointer is stale."""
     begin(runner.name)
-    stand = block.standard(runner.name, repeat=1)
-    reused = None if runner.timed_sample is None else _refilled(runner.timed_sample, stand.sample)
-    with torch_state_kept():
-        seen = observe(runner.bound, stand, block.case.dtype, block.case.device, NAME, sample=reused)
-    new = [f for f in seen.findings if f.severity == "error" and f.kind not in runner.kinds_before]
-    if new:
-        message = f"unseen inputs after timing: {new[0].group}: {new[0].message}"
-        finding = Finding(
-            "wrong_while_timed", severity("wrong_while_timed"), NAME, new[0].group, message, new[0].witness
-        )
-        emit({"finding": {"name": runner.name, "finding": finding.to_json()}})
-
-
-def _refilled(used: Sample, fresh: Sample) -> Sample:
-    """Returns the used tensors with other contents in the same storage."""
-    with torch.no_grad():
-        for name, tensor in fresh.named.items():
-            used[name].copy_(tensor)
-    return used
+    found = recheck(block, runner.name, runner.bound, runner.before, runner.timed_sample, NAME)
+    if found is not None:
+        emit({"finding": {"name": runner.name, "finding": found.to_json()}})
 
 
 def copy_bandwidth(size_bytes: int = 1 << 26, repeats: int = 9) -> float:

@@ -276,8 +276,34 @@ def test_what_is_right_only_until_its_fiftieth_call_is_caught():
     assert found["name"] == "tired"
     assert found["finding"]["kind"] == "wrong_while_timed"
     assert found["finding"]["severity"] == "error"
-    assert "unseen inputs after timing" in found["finding"]["message"]
+    assert "otherwise than before timing" in found["finding"]["message"]
     assert sum("sample" in m for m in messages) == 2 * 60
+
+
+def test_who_is_rarely_inaccurate_is_not_accused_of_cheating():
+    """An error that only some inputs show says nothing about timing: another draw is no witness."""
+
+    def rarely(p, t):
+        return honest(torch.where(p > 2.5, p * 1.5, p), t)
+
+    for batch in range(8, 40):
+        messages = watched(Implementation(rarely), rounds=2, shape=(batch, 4))
+        assert not any("finding" in m for m in messages)
+
+
+def test_who_answers_by_shape_is_caught_on_unseen_inputs():
+    answers = {}
+
+    def by_shape(p, t):
+        if p.shape not in answers:
+            answers[p.shape] = (honest(p, t).detach(), 2 * (p - t).detach() / p.numel())
+        loss, gradient = answers[p.shape]
+        return loss + (gradient * (p - p.detach())).sum()
+
+    messages = watched(Implementation(by_shape), rounds=2)
+    (found,) = [m["finding"]["finding"] for m in messages if "finding" in m]
+    assert found["kind"] == "wrong_while_timed"
+    assert "wrong on unseen inputs" in found["message"]
 
 
 def test_the_second_look_is_taken_once_and_by_one_process():

@@ -1,0 +1,102 @@
+"""Was it right only while it was watched? Correctness once more after timing.
+
+Three questions, none of which an honest implementation can fail by bad luck with its inputs: does it
+still answer what it answered before timing (wrong after so many calls); does it answer unseen
+inputs in storage that was timed as it answers them in fresh storage (a result cached by pointer);
+and is it, error-free before, now wrong in at least half of what it returns (a result cached by
+shape). Differences count beyond the strict bound, so that varying order of summation is no
+accusation. The trap: comparing kinds of findings between two inputs accuses whoever is rarely
+inaccurate.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from harness.block import OpenBlock
+from harness.calling import Bound, torch_state_kept
+from harness.judge import Yardstick
+from harness.oracle.reduction import Array
+from harness.outcome import severity
+from harness.results import Finding
+from harness.sample import Sample
+from harness.standard import Observation, Standard, observe
+
+KIND = "wrong_while_timed"
+UNSEEN = 1
+
+
+def recheck(
+    block: OpenBlock, name: str, bound: Bound, before: Observation, timed: Sample | None, probe: str
+) -> Finding | None:
+    """Asks an implementation again after timing; returns the finding, None when it is as it was."""
+    known, unseen = block.standard(name), block.standard(name, repeat=UNSEEN)
+    case = block.case
+
+    def asked(stand: Standard, sample: Sample | None = None) -> Observation:
+        with torch_state_kept():
+            return observe(bound, stand, case.dtype, case.device, probe, sample=sample)
+
+    again = asked(known)
+    if group := difference(before, again, known):
+        return _finding(probe, group, "answers otherwise than before timing on the same inputs", again)
+    reused = asked(unseen, None if timed is None else refilled(timed, unseen.sample))
+    fresh = asked(unseen)
+    if group := difference(reused, fresh, unseen):
+        return _finding(probe, group, "answers unseen inputs otherwise in storage that was timed", reused)
+    if not before.worst_is_error() and mostly_wrong(fresh, unseen):
+        return _finding(probe, "loss", "right before timing, wrong on unseen inputs", fresh)
+    return None
+
+
+def _finding(probe: str, group: str, sentence: str, seen: Observation) -> Finding:
+    shown = next((f for f in seen.findings if f.severity == "error"), None)
+    detail = f": {shown.group}: {shown.message}" if shown is not None else ""
+    witness = shown.witness if shown is not None else {}
+    return Finding(KIND, severity(KIND), probe, group, f"{sentence}{detail}", witness)
+
+
+def difference(one: Observation, other: Observation, stand: Standard) -> str | None:
+    """Returns where two answers differ beyond the strict bound, None where they agree; NaN equals NaN."""
+    if one.loss is None or other.loss is None:
+        return None if (one.loss is None) == (other.loss is None) else "call"
+    if _apart(one.loss, other.loss, stand.loss):
+        return "loss"
+    first, second = one.gradients or {}, other.gradients or {}
+    for name in stand.gradients:
+        if (name in first) != (name in second):
+            return name
+        if name in first and _apart(first[name], second[name], stand.gradients[name]):
+            return name
+    return None
+
+
+def _apart(one: Array, other: Array, stick: Yardstick) -> bool:
+    with np.errstate(invalid="ignore"):
+        near = np.abs(one - other) <= np.nan_to_num(stick.strict)
+        same = (one == other) | (np.isnan(one) & np.isnan(other))
+    return bool((~near & ~same).any())
+
+
+def mostly_wrong(seen: Observation, stand: Standard) -> bool:
+    """Tells whether the loss or at least half of a gradient's entries are beyond the error bound."""
+    pairs = [(seen.loss, stand.loss)]
+    pairs += [((seen.gradients or {}).get(name), stick) for name, stick in stand.gradients.items()]
+    for got, stick in pairs:
+        if got is None or not stick.defined.any():
+            continue
+        with np.errstate(invalid="ignore"):
+            off = ~(np.abs(got - stick.truth) <= np.maximum(stick.error, stick.strict))
+        counted = stick.defined & ~stick.infinite & (stick.truth != 0)
+        if counted.any() and off[counted].mean() >= 0.5:
+            return True
+    return False
+
+
+def refilled(used: Sample, fresh: Sample) -> Sample:
+    """Returns the used tensors with other contents in the same storage."""
+    with torch.no_grad():
+        for name, tensor in fresh.named.items():
+            used[name].copy_(tensor)
+    return used
