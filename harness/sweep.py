@@ -183,7 +183,8 @@ def _add_known_cases(composed: _Cases, suite: Suite, device: str, sweep: Sweep, 
     entries = {entry for item in suite.implementations for entry in item.known if entry.variant}
     for entry in sorted(entries, key=repr):
         named = [r for r in regimes if any(fnmatchcase(r.name, p) for p in entry.regime)] or regimes[:1]
-        spelt = [d for d in dtypes if any(fnmatchcase(d, p) for p in entry.dtype)] or dtypes[:1]
+        usual = [d for d in dtypes if d in TIMED_DTYPES] or dtypes
+        spelt = [d for d in dtypes if any(fnmatchcase(d, p) for p in entry.dtype)] or usual[:1]
         wanted = [v for v in variants if any(fnmatchcase(v, p) for p in entry.variant)]
         for variant, regime, dtype, shape in product(wanted, named, spelt, shapes):
             case = _case(suite, variant, regime, dtype, device, shape, threads)
