@@ -179,7 +179,7 @@ def _quick(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: 
 def _add_known_cases(composed: _Cases, suite: Suite, device: str, sweep: Sweep, threads: int) -> None:
     """Asks the case of every known finding that names a variant, so that a stale one can be told."""
     variants, regimes, dtypes = _kept(suite, sweep)
-    shapes = _shapes([suite.shapes.usual, suite.shapes.covering[-1]], sweep)
+    shapes = _shapes([suite.shapes.usual, *suite.shapes.covering[-1:]], sweep)
     entries = {entry for item in suite.implementations for entry in item.known if entry.variant}
     for entry in sorted(entries, key=repr):
         named = [r for r in regimes if any(fnmatchcase(r.name, p) for p in entry.regime)] or regimes[:1]

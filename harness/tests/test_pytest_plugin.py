@@ -18,9 +18,17 @@ from hypothesis import settings
 
 import harness.pytest_examples
 import harness.pytest_timed  # noqa: F401
+from harness.probes.memory import warm_up_profiler
 from harness.pytest_items import numbered, one_thread
 from harness.pytest_plugin import PROFILES, is_suite_file
 from harness.sweep import PROFILES as SWEEP_PROFILES
+
+
+@pytest.fixture(scope="module", autouse=True)
+def everything_loaded_once():
+    """Loads what the profiler imports on first use, before pytester can forget it again."""
+    warm_up_profiler()
+
 
 PLANTED = """
 import sys
