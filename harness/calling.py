@@ -84,6 +84,9 @@ def admission(suite: Suite, implementation: Implementation, case: Case) -> tuple
     excluded = implementation.contract.excludes(case.variant, case.regime, case.dtype, case.device)
     if excluded is not None:
         return "unsupported", excluded
+    for option in suite.regime(case.regime).needs:
+        if not implementation.accepts(option) and option not in implementation.contract.definition:
+            return "unsupported", f"takes no option {option}, which regime {case.regime} needs"
     options = {**suite.options, **suite.variant(case.variant).options}
     missing = missing_option(implementation, options, suite.options)
     if missing is not None:

@@ -62,13 +62,18 @@ class Variant:
 
 @dataclass(frozen=True)
 class Regime:
-    """A named input distribution; `batch` and `classes` fix an axis (recorded material)."""
+    """A named input distribution; `batch` and `classes` fix an axis (recorded material).
+
+    `needs` names the options without which an implementation cannot be asked these inputs: rows that
+    are to be ignored mean nothing to a function that takes no ignore index.
+    """
 
     function: SampleFunction
     name: str = ""
     batch: int | None = None
     classes: int | None = None
     about: str = ""
+    needs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not callable(self.function):

@@ -59,6 +59,7 @@ WHERE_FLOAT64_IS_GOOD = Contract(
     variants=("mean", "sum", "none", "weighted", "ignore_index", "images", "smoothed"),
     except_regimes=("confident", "wide", "near_overflow", "recorded_digits_late", "ladder gap"),
 )
+IGNORING = ("ignore_index",)
 UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 
 SUITE = Suite(
@@ -104,9 +105,9 @@ SUITE = Suite(
         Regime(draw.masked),
         Regime(draw.ties),
         Regime(draw.tiny),
-        Regime(partial(draw.ignored, share=0.1), name="ignored_tenth"),
-        Regime(partial(draw.ignored, share=0.5), name="ignored_half"),
-        Regime(partial(draw.ignored, share=1.0), name="ignored_all"),
+        Regime(partial(draw.ignored, share=0.1), name="ignored_tenth", needs=IGNORING),
+        Regime(partial(draw.ignored, share=0.5), name="ignored_half", needs=IGNORING),
+        Regime(partial(draw.ignored, share=1.0), name="ignored_all", needs=IGNORING),
         *recorded_regimes(),
     ),
     ladders=(

@@ -340,3 +340,29 @@ def test_importing_harness_imports_neither_torch_nor_numpy():
     code = "import sys, harness; print({'torch', 'numpy', 'pandas', 'pydantic'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_regime_that_needs_an_option_is_not_put_to_who_takes_none():
+    def takes(logits, target, ignore_index=-100):
+        return squares(logits, target)
+
+    family = suite(
+        implementations=(Implementation(squares), Implementation(takes)),
+        regimes=(Regime(normal), Regime(normal, name="ignored", needs=("ignore_index",))),
+    )
+    asked = {
+        (item.name, regime): admission(
+            family, item, Case("squares", "mean", regime, "float32", "cpu", 4, 3, 1)
+        )
+        for item in family.implementations
+        for regime in ("normal", "ignored")
+    }
+    assert asked["squares", "ignored"] == (
+        "unsupported",
+        "takes no option ignore_index, which regime ignored needs",
+    )
+    assert [key for key, refused in asked.items() if refused is None] == [
+        ("squares", "normal"),
+        ("takes", "normal"),
+        ("takes", "ignored"),
+    ]
