@@ -36,6 +36,8 @@ METHOD = (
     "N is shift-normalised: differences to the row's other logits, not the logits, multiply u. The distances "
     "of gradient entries are bounded from above (Jensen, triangle inequality), which cannot accuse falsely.",
     "Errors are the largest found on the inputs listed, a lower bound of the worst case, not an upper one.",
+    "Answers are judged under an upstream gradient of 2 (1/2, 1 and 2 by row without reduction); inputs are "
+    "contiguous and their bits are compared afterwards. Strided, offset and transposed inputs are not asked.",
     "A ladder's number is the first failing value met on the way up, bisected; lower rungs were right.",
     "Peak bytes are allocator events above the resident inputs, the same on every run on the CPU.",
     "Times are medians of interleaved blocks on fresh clones; the interval is Student's t over fresh "

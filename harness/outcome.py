@@ -31,12 +31,15 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "spurious_overflow": Kind("error", "infinite although the exact value is finite", "inf"),
         "spurious_nan": Kind("error", "NaN although the exact value is defined", "NaN"),
         "saturated": Kind("error", "finite although the exact value overflows", "saturated"),
-        "nan_swallowed": Kind("error", "not NaN although the exact value depends on a NaN input", "NaN lost"),
+        "nan_swallowed": Kind(
+            "error", "not NaN although the exact value is undefined or depends on a NaN input", "NaN lost"
+        ),
         "nan_leak": Kind("error", "NaN from an input that the value must not depend on", "NaN leak"),
         "negative": Kind("error", "negative although the exact loss is not", "negative"),
         "loss_gradient_split": Kind("note", "one of loss and gradient is finite, the other is not", "split"),
         "raises": Kind("error", "raised on valid input", "raises"),
         "shape": Kind("error", "has another shape than the contract says", "shape"),
+        "overwrites": Kind("error", "wrote into its inputs", "overwrites"),
         "no_gradient": Kind("error", "returned no gradient for an input that needs one", "no grad"),
         "graph_break": Kind("warning", "compiled with graph breaks", "graph break"),
         "recompiles": Kind("warning", "recompiled for an unchanged shape", "recompiles"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError
 from harness.regime import Regime
 from harness.sample import Sample, Shape
 from harness.suite import Suite
@@ -36,7 +36,10 @@ def inputs_regime(path: Path, suite: Suite) -> Regime:
     pattern = suite.regimes[0].function(Shape(2, 3), torch.finfo(torch.float32), torch.Generator())
     for name in pattern:
         if name not in tensors:
-            raise UsageError(unknown(call, f"tensor for suite {suite.name!r} named", name, sorted(tensors)))
+            held, needed = ", ".join(sorted(tensors)), ", ".join(pattern)
+            raise UsageError(
+                f"{call}: the file holds {held}; suite {suite.name!r} needs {needed}; rename its tensors."
+            )
     first = tensors[next(iter(pattern))]
     if first.dim() != 2 or any(tensors[name].shape[0] != first.shape[0] for name in pattern):
         shapes = ", ".join(f"{name} {tuple(tensors[name].shape)}" for name in pattern)

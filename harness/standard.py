@@ -38,7 +38,7 @@ class Standard:
 
     sample: Sample
     options: Mapping[str, Any]
-    upstream: Tensor | None
+    upstream: Tensor
     truth: Truth
     loss: Yardstick
     gradients: Mapping[str, Yardstick]
@@ -84,6 +84,30 @@ def upstream_for(sample: Sample, options: Mapping[str, Any]) -> Tensor | None:
     return flat
 
 
+def asked_upstream(sample: Sample, options: Mapping[str, Any]) -> Tensor:
+    """Returns the upstream gradient that answers are judged under: 2 for a reduced loss.
+
+    A backward that ignores what comes from above is right for 1 alone, which is what every test uses.
+    """
+    several = upstream_for(sample, options)
+    return torch.tensor(2.0, dtype=sample.tensors[0].dtype) if several is None else several
+
+
+def overwritten(sample: Sample, stored: Sample) -> list[str]:
+    """Names the inputs whose bits are no longer those that were stored."""
+    return [name for name in stored if not _same_bits(sample[name].detach().cpu(), stored[name])]
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    """Compares bits, so that NaN equals NaN; a changed dtype or shape is a difference."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    if not one.is_floating_point():
+        return torch.equal(one, other)
+    whole = {8: torch.int64, 4: torch.int32, 2: torch.int16}[one.element_size()]
+    return torch.equal(one.contiguous().view(whole), other.contiguous().view(whole))
+
+
 def standard(
     suite: Suite, sample: Sample, options: Mapping[str, Any], dtype: str, definition: Mapping[str, Any]
 ) -> Standard:
@@ -91,10 +115,9 @@ def standard(
     form = FORMATS[dtype]
     asked = {**options, **definition}
     inputs = {name: tensor.detach().clone() for name, tensor in sample.in_rows().items()}
-    upstream = upstream_for(sample, options)
+    upstream = asked_upstream(sample, options)
     row_truth = row_oracle(suite).evaluate(inputs, asked, sample.gradients)
-    flat_upstream = None if upstream is None else upstream.reshape(-1).double().numpy()
-    truth = reduced(row_truth, asked, flat_upstream)
+    truth = reduced(row_truth, asked, upstream.reshape(-1).double().numpy())
     first = inputs[next(iter(inputs))]
     classes = first.shape[1] if first.dim() > 1 else 1
     poisoned = any(bool(t.isnan().any()) for t in inputs.values() if t.is_floating_point())
@@ -157,11 +180,11 @@ def observe(
     try:
         with bound.ledger.spending("implementation"):
             loss = bound.loss(sample.tensors)
-        expected = () if stand.upstream is None else tuple(stand.upstream.shape)
+        expected = tuple(stand.upstream.shape)
         if tuple(loss.shape) != expected:
             sentence = f"loss has shape {tuple(loss.shape)}, the contract says {expected}"
             return Observation("ok", findings=(_plain("shape", probe, "loss", sentence),))
-        upstream = None if stand.upstream is None else stand.upstream.to(device, loss.dtype)
+        upstream = stand.upstream.to(device, loss.dtype)
         with bound.ledger.spending("implementation"):
             found = gradients_of(loss, sample, upstream)
     except NotALossError as error:
@@ -189,6 +212,8 @@ def observe(
         got_gradients[name] = flat
         judged_gradients[name] = judge(stick, flat)
         findings += [_described(d, stick, flat, stand, probe, name) for d in judged_gradients[name].defects]
+    if changed := overwritten(sample, stand.sample):
+        findings.append(_plain("overwrites", probe, "inputs", f"wrote into {', '.join(changed)}"))
     split = _split_finding(stand, judged_loss, judged_gradients, probe)
     return Observation(
         "ok",

@@ -59,7 +59,7 @@ class Choice:
         wrong = [s for s in self.standings if s.errors and s.maker.recommendable]
         if not wrong:
             return "nobody is proven here"
-        best = min(wrong, key=lambda s: s.errors[0].cases / max(1, s.cases))
+        best = min(wrong, key=lambda s: (s.errors[0].cases / max(1, s.cases), sum(e.cases for e in s.errors)))
         return f"nobody is free of errors; nearest is {best.group.implementation}: {best.cause}"
 
     @property
@@ -150,7 +150,7 @@ def _reason(best: Standing, field: Sequence[Standing], quiet: bool, timed: bool,
         lead = f"{first if timed else 'most accurate'} of the {len(field)} {bar}"
     parts = [lead]
     if best.regimes and not best.nonfinite:
-        parts[0] += f", finite on all {units.counted(best.regimes, 'regime')}"
+        parts[0] += f", finite on all {units.counted(best.regimes, 'regime')} of variant {best.variant}"
     if best.worst_error is not None:
         parts.append(f"worst error {units.ulps(best.worst_error)}")
     baseline = against_baseline(race, best.group.implementation) if timed else "not timed"

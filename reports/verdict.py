@@ -60,10 +60,13 @@ def _safety(ranks: Mapping[Group, Standing]) -> str:
     suites = {suite for suite, _ in everyone}
     where = f"{worst.group.dtype}" + (f" {worst.group.suite}" if len(suites) > 1 else "")
     others = f" and {units.counted(len(wrong) - 1, 'other')}" if len(wrong) > 1 else ""
+    places = len({standing.group.dtype for standing in ordinary})
+    somewhere = " in some dtype" if places > 1 else ""
     verb = "are" if len(wrong) > 1 else "is"
+    of = units.counted(len(everyone), "implementation")
     return (
-        f"{worst.group.implementation}{others} of {units.counted(len(everyone), 'implementation')} {verb} "
-        f"unsafe ({worst.group.implementation} in {where}: {defect_words(worst.errors[:1], worst.cases)})"
+        f"{worst.group.implementation}{others} of {of} {verb} unsafe{somewhere} "
+        f"({worst.group.implementation} in {where}: {defect_words(worst.errors[:1], worst.cases)})"
     )
 
 

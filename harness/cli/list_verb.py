@@ -81,11 +81,15 @@ def _marked(item: Any) -> str:
 
 
 def _runs() -> list[tuple[str, str]]:
+    from harness.results import INCOMPLETE
+
     rows = []
     for manifest in sorted(Path("runs").glob("*/manifest.json")):
         if manifest.parent.is_symlink():
             continue
         form = json.loads(manifest.read_text(encoding="utf-8"))
         state = "finished" if form.get("finished") else "stopped"
+        missing = sum(form.get("coverage", {}).get(status, 0) for status in INCOMPLETE)
+        state += f", {missing} incomplete" if missing else ""
         rows.append((str(manifest.parent), f"{form.get('started', '')}  {state}  {form.get('command', '')}"))
     return rows

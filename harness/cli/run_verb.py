@@ -67,10 +67,12 @@ def command(ctx: click.Context, /, config_file: Path | None, **flags: Any) -> No
     if flags["shard"]:
         plan = plan.shard(*_shard(flags["shard"]))
     if not plan.blocks and not plan.refusals:
-        absent = "; ".join(f"{a.axis} {a.value}: {a.reason}" for a in plan.absent)
-        raise UsageError(
-            f"run: nothing is left to measure{': ' + absent if absent else ''}; loosen the filters."
-        )
+        asked = [f"-f {text!r}" for text in flags["filters"]]
+        asked += [f"-k {flags['keyword']!r}"] if flags["keyword"] else []
+        wanted = settled.values["device"] or ()
+        asked += [f"--device {a.value}: {a.reason}" for a in plan.absent if a.value in wanted]
+        why = f" ({'; '.join(asked)})" if asked else ""
+        raise UsageError(f"run: nothing is left to measure{why}; `lossgauge plan --ids` lists what there is.")
     seed = settled.values["seed"]
     suffix = (f"-s{seed}" if seed else "") + (
         f"-{flags['shard'].replace('/', 'of')}" if flags["shard"] else ""

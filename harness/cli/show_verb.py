@@ -18,10 +18,10 @@ from harness.errors import UsageError, suggestion
 @click.option("--json", "as_json", is_flag=True, help="Print the stored lines as JSON.")
 def command(trial: str, run_path: Path, as_json: bool) -> None:
     """Print status, numbers, findings and witnesses of TRIAL (an id as in `lossgauge plan --ids`)."""
-    from harness.results import QUANTITIES
+    from harness.results import LADDER_PREFIXES, QUANTITIES
     from harness.run import load_run
     from harness.trial import parse_trial
-    from harness.units import number
+    from harness.units import number, threshold
 
     wanted = parse_trial(trial).id
     run = load_run(run_path)
@@ -38,7 +38,8 @@ def command(trial: str, run_path: Path, as_json: bool) -> None:
         click.echo(f"\n{result.probe}: {result.status} {result.reason}".rstrip())
         for quantity_name, measured in result.numbers.items():
             unit = units.get(quantity_name, "")
-            click.echo(f"  {quantity_name:<28} {number(measured)} {unit}".rstrip())
+            text = threshold(measured) if quantity_name.startswith(LADDER_PREFIXES) else number(measured)
+            click.echo(f"  {quantity_name:<28} {text} {unit}".rstrip())
         for key, note in result.notes.items():
             click.echo(f"  {key}: {note}")
         for finding in result.findings:

@@ -39,7 +39,7 @@ class SoftmaxRows:
     others: Tensor
     largest: Tensor
 
-    @property
+    @cached_property
     def total(self) -> Tensor:
         """1 + S1 (R, 1)."""
         return 1 + self.others

@@ -71,7 +71,10 @@ class RowOracle(Protocol):
 
 
 def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) -> Truth:
-    """Returns the truth after the reduction named in `options`; `upstream` is per row for none."""
+    """Returns the truth after the reduction named in `options`.
+
+    `upstream` holds one gradient per row for none and a single one otherwise; None means ones.
+    """
     reduction = options["reduction"]
     count = rows.losses.shape[0]
     # A row that adds nothing to the mean (ignored) keeps scale 1: it has no weight to be undone.
@@ -81,7 +84,7 @@ def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) 
         value: Array = rows.losses
         sensitivity: Array = rows.sensitivities
     elif reduction == "sum":
-        row_factor = np.ones(count)
+        row_factor = np.full(count, 1.0 if upstream is None else upstream[0])
         value = np.asarray(exact_sum(rows.losses))
         sensitivity = np.asarray(exact_sum(rows.sensitivities))
     else:
@@ -90,7 +93,7 @@ def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) 
         if denominator == 0 and options.get("empty_mean") == "zero":
             value = np.asarray(0.0)
         sensitivity = np.asarray(quotient(exact_sum(rows.sensitivities), abs(denominator)))
-        row_factor = np.full(count, quotient(1.0, denominator))
+        row_factor = np.full(count, quotient(1.0 if upstream is None else upstream[0], denominator))
     row_factor = np.asarray(row_factor, dtype=np.float64)
     return Truth(
         value=np.asarray(value, dtype=np.float64),

@@ -79,7 +79,7 @@ class Terms:
         rows = self.softmax
         if self.dense is None:
             entries = rows.exponentials * (self.coefficient / rows.total)
-            entries.scatter_(1, self.column, -self.coefficient * rows.complement_at(self.column))
+            entries.scatter_(1, self.column, -self.coefficient * self.label_complement)
         else:
             q = self.dense
             top, place = q.max(1, keepdim=True)
@@ -90,6 +90,11 @@ class Terms:
         if not bool(self.kept.all()):
             entries[~self.kept] = 0.0
         return entries
+
+    @cached_property
+    def label_complement(self) -> Tensor:
+        """1 - p at the label (R, 1)."""
+        return self.softmax.complement_at(self.column)
 
     @cached_property
     def label_distance(self) -> Tensor:
@@ -172,7 +177,7 @@ def gradient_sensitivity(t: Terms) -> dict[str, Tensor]:
     if t.dense is None:
         # Off the label g_i = w p_i, so N_i = g_i (1 + F): two passes instead of four.
         at_label = rows.exponentials.gather(1, t.column) * t.label_distance / rows.total
-        at_label = t.coefficient * (at_label + rows.complement_at(t.column))
+        at_label = t.coefficient * (at_label + t.label_complement)
         reach.add_(1).mul_(t.gradient).scatter_(1, t.column, at_label)
     else:
         total = t.dense.sum(1, keepdim=True)
