@@ -31,9 +31,9 @@ class ClosedForm:
     """Per-row formulas of a loss family, before reduction.
 
     `terms(inputs, options)` computes once what the others share (default: the pair itself); it may
-    overwrite the inputs, which are private copies. Then
-    `rows` (R,), `gradient` {name: (R, C)}, `sensitivity` (R,) and `gradient_sensitivity`
-    {name: (R, C)} are functions of the terms; `denominator(inputs, options)` is what each row adds
+    overwrite the inputs, which are private copies. Then `rows` (R,), `sensitivity` (R,),
+    `gradient_sensitivity` {name: (R, C)} and `gradient` {name: (R, C)} are functions of the terms, asked
+    in this order; the last may overwrite them. `denominator(inputs, options)` is what each row adds
     to the mean's denominator (R,). `exact(row, options)` is the same loss on python-flint Arb
     scalars, returning (loss, {name: [entries]}). `roundoffs` bounds this oracle's own error in
     units of 2^-53 times the sensitivity.
@@ -75,14 +75,14 @@ class ClosedForm:
                 chunk = {name: _double(tensor[rows]) for name, tensor in inputs.items()}
                 terms = self.terms(chunk, prepared)
                 losses[rows] = self.rows(terms)
-                for name, entries in self.gradient(terms).items():
-                    if name in gradients:
-                        gradients[name][rows] = entries
                 if sensitivities:
                     loss_sensitivities[rows] = self.sensitivity(terms)
                     for name, entries in self.gradient_sensitivity(terms).items():
                         if name in gradient_sensitivities:
                             gradient_sensitivities[name][rows] = entries
+                for name, entries in self.gradient(terms).items():
+                    if name in gradients:
+                        gradients[name][rows] = entries
             denominator = self.denominator(
                 {name: _double(t) if t.dim() == 1 else t for name, t in inputs.items()}, prepared
             )

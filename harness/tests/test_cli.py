@@ -360,7 +360,7 @@ def test_inputs_of_a_file_become_the_only_regime(measured, tmp_path, monkeypatch
     [
         (
             {"q": (5, 7), "t": (5, 7)},
-            "--inputs mine.safetensors: the file holds q, t; suite 'absolute' needs p, t; rename its tensors.",
+            "--inputs mine.safetensors: the file holds q, t; suite 'absolute' needs p, t; rename ",
         ),
         ({"p": (5, 7), "t": (4, 7)}, "got p (5, 7), t (4, 7); allowed is one row per sample"),
         ({"p": (5,), "t": (5,)}, "allowed is one row per sample, (rows, classes) first."),

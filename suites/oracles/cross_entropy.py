@@ -78,8 +78,10 @@ class Terms:
         """Gradient with respect to the logits (R, C)."""
         rows = self.softmax
         if self.dense is None:
-            entries = rows.exponentials * (self.coefficient / rows.total)
-            entries.scatter_(1, self.column, -self.coefficient * self.label_complement)
+            at_label = -self.coefficient * self.label_complement
+            # In place: the gradient is asked last, and one array less is a fifth of a pass less.
+            entries = rows.exponentials.mul_(self.coefficient / rows.total)
+            entries.scatter_(1, self.column, at_label)
         else:
             q = self.dense
             top, place = q.max(1, keepdim=True)
@@ -175,10 +177,11 @@ def gradient_sensitivity(t: Terms) -> dict[str, Tensor]:
     rows = t.softmax
     reach = rows.distances(rows.depth)
     if t.dense is None:
-        # Off the label g_i = w p_i, so N_i = g_i (1 + F): two passes instead of four.
+        # Off the label g_i = w p_i, so N_i = w p_i (1 + F): the gradient itself is not needed.
         at_label = rows.exponentials.gather(1, t.column) * t.label_distance / rows.total
         at_label = t.coefficient * (at_label + t.label_complement)
-        reach.add_(1).mul_(t.gradient).scatter_(1, t.column, at_label)
+        reach.add_(1).mul_(rows.exponentials).mul_(t.coefficient / rows.total)
+        reach.scatter_(1, t.column, at_label)
     else:
         total = t.dense.sum(1, keepdim=True)
         reach.mul_(rows.probabilities).mul_(total).add_(t.gradient.abs()).add_(t.dense)
