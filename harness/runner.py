@@ -83,10 +83,15 @@ class Runner:
 
     def _stored(self, journal: Journal, trial: Trial, probe: str) -> Result | None:
         found = journal.reusable(trial.id, probe, self._key(trial, probe))
-        if found is None or found.status in self._order.retry or found.status == "not_run":
+        if found is None or found.status == "not_run" or self._again(found):
             return None
         self.reused += 1
         return self._annotated(found)
+
+    def _again(self, found: Result) -> bool:
+        """Tells whether a stored answer is to be measured again: by status, finding kind or severity."""
+        words = {found.status, *(f.kind for f in found.findings), *(f.severity for f in found.findings)}
+        return not words.isdisjoint(self._order.retry)
 
     def _annotated(self, result: Result) -> Result:
         implementation = self._suites[result.trial.case.suite].implementation(result.trial.implementation)

@@ -58,13 +58,20 @@ class Verbs(click.Group):
     default="auto",
     help="Colour; NO_COLOR is honoured.",
 )
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["text", "json", "md", "csv"]),
+    default="text",
+    help="Form of what list, plan and show print (md and csv: list).",
+)
 @click.pass_context
-def lossgauge(ctx: click.Context, quiet: bool, verbose: bool, color: str) -> None:
+def lossgauge(ctx: click.Context, quiet: bool, verbose: bool, color: str, layout: str) -> None:
     """Tell the truth about a PyTorch loss: is it right, where does it break, what does it cost.
 
     Exit codes: 0 fine, 2 usage or configuration, 3 incomplete, 130 interrupted. Do not wrap in make.
     """
-    ctx.obj = {"quiet": quiet, "verbose": verbose}
+    ctx.obj = {"quiet": quiet, "verbose": verbose, "layout": layout}
     ctx.color = {"auto": None, "always": True, "never": False}[color]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,24 @@ WHAT = ("suites", "implementations", "regimes", "variants", "dtypes", "devices",
 @click.argument("what", default="suites")
 @click.option("--suite", multiple=True, help="Only this suite, file.py or module:SUITE.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def command(what: str, suite: tuple[str, ...], as_json: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, what: str, suite: tuple[str, ...], as_json: bool) -> None:
     """List suites (default), implementations, regimes, variants, dtypes, devices, probes or runs."""
     if what not in WHAT:
         raise UsageError(unknown(f"list {what}", "list of", what, WHAT))
     rows = _runs() if what == "runs" else _rows(what, suite)
-    if as_json:
+    layout = "json" if as_json else ctx.obj["layout"]
+    if layout == "csv":
+        table = io.StringIO()
+        csv.writer(table, lineterminator="\n").writerows([("name", "about"), *rows])
+        click.echo(table.getvalue(), nl=False)
+        return
+    if layout == "md":
+        click.echo("| name | about |\n| --- | --- |")
+        for name, about in rows:
+            click.echo(f"| {name} | {about.replace('|', chr(92) + '|')} |")
+        return
+    if layout == "json":
         click.echo(json.dumps([{"name": name, "about": about} for name, about in rows], indent=1))
         return
     width = max((len(name) for name, _ in rows), default=0)

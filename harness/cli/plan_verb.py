@@ -26,7 +26,7 @@ def command(ctx: click.Context, /, as_json: bool, ids: bool, **flags: Any) -> No
         for item in suite.implementations
         if item.compiled
     )
-    if as_json:
+    if as_json or ctx.obj["layout"] == "json":
         form = {
             "hash": plan.hash,
             "trials": plan.trials,

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 import webbrowser
 from pathlib import Path
 
 import click
 
+from harness.errors import UsageError
+
 
 @click.command("report", short_help="Write the report again.")
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Copy the page of a single run here.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
-def command(runs: tuple[Path, ...], open_page: bool) -> None:
+def command(runs: tuple[Path, ...], output: Path | None, open_page: bool) -> None:
     """Write report.html, report.md and results.csv of run directories (default runs/latest)."""
+    if output is not None and len(runs) > 1:
+        raise UsageError(f"report -o {output}: takes one run, {len(runs)} were given.")
     from harness.run import load_run
     from reports.report import write_report
 
     for path in runs or (Path("runs/latest"),):
         page = write_report(load_run(path))
+        if output is not None:
+            page = Path(shutil.copyfile(page, output))
         click.echo(f"report {page}")
         if open_page:
             webbrowser.open(page.resolve().as_uri())

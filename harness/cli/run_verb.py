@@ -25,7 +25,11 @@ from harness.errors import UsageError
 from harness.results import INCOMPLETE, STATUSES, Result
 from harness.units import count, duration
 
-RETRY_WORDS = {"failed": ("crashed", "timed_out", "error", "not_run"), "oom": ("out_of_memory",)}
+RETRY_WORDS = {
+    "failed": ("crashed", "timed_out", "error", "not_run"),
+    "oom": ("out_of_memory",),
+    "nonfinite": ("spurious_nan", "spurious_overflow", "nan_leak"),
+}
 
 
 @click.command("run", short_help="Measure, journal, report.")
@@ -47,9 +51,20 @@ RETRY_WORDS = {"failed": ("crashed", "timed_out", "error", "not_run"), "oom": ("
     help="Parallel workers of the correctness phase (default: cores).",
 )
 @click.option("--resume/--fresh", default=True, help="Reuse what is on disk (default), or start anew.")
-@click.option("--retry", type=Several(), multiple=True, help="Measure again: failed, oom, or a status.")
+@click.option(
+    "--retry",
+    type=Several(),
+    multiple=True,
+    help="Measure again: failed, oom, nonfinite, error, or a status.",
+)
 @click.option("--shard", metavar="I/N", help="Measure part I of N; blocks are never split.")
-@click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first trial that does not complete.")
+@click.option("--engine", type=click.Choice(["local"]), default="local", help="Where workers run.")
+@click.option(
+    "-x/--keep-going",
+    "exitfirst",
+    default=False,
+    help="Stop at the first trial that does not complete, or go on.",
+)
 @click.option("--allow-different", is_flag=True, help="Continue a run of another machine or torch.")
 @click.option("--no-report", is_flag=True, help="Write no report.")
 @click.option("--heartbeat", type=Duration(), default=30.0, help="Seconds between lines off a terminal.")
@@ -79,7 +94,9 @@ def command(ctx: click.Context, /, config_file: Path | None, **flags: Any) -> No
     )
     folder = flags["out"] or Path("runs") / (whole + suffix)
     retry = _retried(flags["retry"])
-    progress = Progress(heartbeat_seconds=flags["heartbeat"], **ctx.obj)
+    progress = Progress(
+        quiet=ctx.obj["quiet"], verbose=ctx.obj["verbose"], heartbeat_seconds=flags["heartbeat"]
+    )
     form = _begin(folder, flags, settled, discovered, plan)
     progress.say(_headline(form, folder))
     progress.say(_plan_line(plan))
@@ -142,7 +159,9 @@ def _begin(
         suites=suite_forms(discovered.suites),
     )
     if before is not None:
-        form["copy_bandwidth_bytes_per_second"] = before.get("copy_bandwidth_bytes_per_second")
+        # A continued run took what its parts took.
+        for key in ("copy_bandwidth_bytes_per_second", "wall_seconds", "spent_seconds"):
+            form[key] = before.get(key)
     write_manifest(folder, form)
     _point_latest(folder)
     return form
@@ -275,8 +294,9 @@ def _finish(
     from harness.manifest import coverage, write_manifest
 
     form["coverage"] = coverage(plan, results)
-    form["wall_seconds"] = wall_seconds
-    form["spent_seconds"] = runner.spent_seconds
+    form["wall_seconds"] = (form["wall_seconds"] or 0.0) + wall_seconds
+    worked = {phase: spent for phase, spent in runner.spent_seconds.items() if spent.get("worker_lifetime")}
+    form["spent_seconds"] = {**(form.get("spent_seconds") or {}), **worked}
     if runner.stopwatch.copy_bandwidth:
         form["copy_bandwidth_bytes_per_second"] = runner.stopwatch.copy_bandwidth
     if not interrupted:

@@ -16,7 +16,8 @@ from harness.errors import UsageError, suggestion
     "--run", "run_path", type=click.Path(path_type=Path), default=Path("runs/latest"), help="Run directory."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the stored lines as JSON.")
-def command(trial: str, run_path: Path, as_json: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, trial: str, run_path: Path, as_json: bool) -> None:
     """Print status, numbers, findings and witnesses of TRIAL (an id as in `lossgauge plan --ids`)."""
     from harness.results import LADDER_PREFIXES, QUANTITIES
     from harness.run import load_run
@@ -29,7 +30,7 @@ def command(trial: str, run_path: Path, as_json: bool) -> None:
     if not results:
         known = sorted({result.trial.id for result in run.results})
         raise UsageError(f"show {wanted}: {run_path} has no such trial.{suggestion(wanted, known)}")
-    if as_json:
+    if as_json or ctx.obj["layout"] == "json":
         click.echo(json.dumps([result.to_json() for result in results], indent=1))
         return
     units = {quantity.name: quantity.unit for quantity in QUANTITIES}

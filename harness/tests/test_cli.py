@@ -382,3 +382,23 @@ def test_inputs_that_do_not_fit_are_one_sentence(tensors, words, measured, tmp_p
     err = capsys.readouterr().err
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_list_prints_its_rows_in_the_form_that_is_asked_for(capsys):
+    forms = {}
+    for layout in ("text", "json", "md", "csv"):
+        assert main(["--format", layout, "list", "probes"]) == 0
+        forms[layout] = capsys.readouterr().out.splitlines()
+    names = [line.strip() for line in forms["text"]]
+    assert "accuracy" in names
+    assert [row["name"] for row in json.loads("\n".join(forms["json"]))] == names
+    assert forms["csv"] == ["name,about", *(f"{name}," for name in names)]
+    assert forms["md"][2:] == [f"| {name} |  |" for name in names]
+
+
+def test_report_copies_the_page_of_one_run_and_refuses_two(measured, tmp_path, capsys):
+    (run, *_) = [path.parent for path in measured.rglob("manifest.json")]
+    assert main(["report", str(run), "-o", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").lstrip().startswith("<!")
+    assert main(["report", str(run), str(run), "-o", "page.html"]) == 2
+    assert "takes one run, 2 were given" in capsys.readouterr().err
