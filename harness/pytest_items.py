@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -64,9 +65,9 @@ class SuiteItem(pytest.Item):
             return str(excinfo.value.msg)
         return super().repr_failure(excinfo, style)
 
+    @abstractmethod
     def ask(self) -> None:
         """Asks the question of this test."""
-        raise NotImplementedError
 
     def marked(self, kind: str, **facts: str) -> None:
         """Puts the marker on it that tests are selected by."""
