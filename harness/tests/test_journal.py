@@ -305,13 +305,19 @@ def test_an_interrupted_run_keeps_its_lines_and_is_continued(folder):
     slow = folder / "packed_losses" / "slow"
     slow.touch()
     results = folder / "stopped" / "results.jsonl"
-    process = subprocess.Popen(
-        [LOSSGAUGE, "run", *FLAGS.split(), "--out", "stopped"],
-        cwd=folder,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    # A shell without job control starts its background jobs with SIGINT ignored, and children inherit
+    # that; a caught signal becomes the default one at exec.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [LOSSGAUGE, "run", *FLAGS.split(), "--out", "stopped"],
+            cwd=folder,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, inherited)
     while process.poll() is None and not (results.exists() and results.read_bytes().count(b"\n") > 2):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
