@@ -22,7 +22,7 @@ from harness.implementation import Implementation
 from harness.inputs import draw, dtype_named
 from harness.metrics import FORMATS, strict_bound
 from harness.pytest_items import SuiteItem, fail, numbered, wrong
-from harness.pytest_plugin import Settings, SuiteFile
+from harness.pytest_settings import Settings
 from harness.sample import Sample, Shape, rows
 from harness.standard import row_oracle, upstream_for
 from harness.suite import Example, Identity, Suite
@@ -33,7 +33,7 @@ from harness.units import number
 SIDES = 2
 
 
-def examples_of(parent: SuiteFile, suite: Suite, settings: Settings) -> Iterator[pytest.Item]:
+def examples_of(parent: pytest.Module, suite: Suite, settings: Settings) -> Iterator[pytest.Item]:
     """Yields the examples, then the identities, each with every implementation."""
     names = numbered([example.source for example in suite.examples], str)
     for name, example in zip(names, suite.examples, strict=True):

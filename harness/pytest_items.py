@@ -22,7 +22,7 @@ import torch
 from harness.discovery import load_reference
 from harness.errors import HarnessError
 from harness.implementation import Implementation
-from harness.pytest_plugin import Settings
+from harness.pytest_settings import Settings
 from harness.suite import Suite
 
 if TYPE_CHECKING:

@@ -11,32 +11,17 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.pytest_settings import SETTINGS, Settings
 
 # Of harness.sweep, which imports torch; a test holds the two equal.
 PROFILES = ("quick", "full", "llm")
 ON_REQUEST = ("known_bad",)
 _PLUG_IN_IMPORTS = {"harness", "suites"}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a session asks of suite files."""
-
-    seed: int = 0
-    profile: str = "quick"
-    known_bad: bool = False
-    compiled: bool = False
-    timed: bool = False
-
-
-SETTINGS = pytest.StashKey[Settings]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -121,6 +106,8 @@ def pytest_collect_file(
     ):
         return collectors
     others = [collector for collector in collectors if type(collector) is not pytest.Module]
+    from harness.pytest_file import SuiteFile
+
     return [*others, SuiteFile.from_parent(parent, path=file_path)]
 
 
@@ -165,29 +152,3 @@ def _imports_plug_in(node: ast.stmt) -> bool:
     else:
         return False
     return any(name.partition(".")[0] in _PLUG_IN_IMPORTS for name in names)
-
-
-class SuiteFile(pytest.Module):
-    """A file that declares SUITE, as a collector.
-
-    A Module without a module object, as pytest's own text doctests are: fixtures of module scope,
-    autouse ones of a project's conftest among them, need a Module above the timed functions.
-    """
-
-    obj = None
-
-    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
-        """Yields the tests; a broken suite is one sentence without a traceback."""
-        from harness.pytest_examples import examples_of
-        from harness.pytest_items import calm, loaded
-        from harness.pytest_timed import timed_cases_of
-        from harness.pytest_trials import trials_of
-
-        settings = self.config.stash[SETTINGS]
-        try:
-            with calm():
-                suite = loaded(self.path, settings)
-                parts = (timed_cases_of,) if settings.timed else (examples_of, trials_of)
-                return [item for part in parts for item in part(self, suite, settings)] if suite else []
-        except HarnessError as error:
-            raise self.CollectError(str(error)) from None

@@ -23,7 +23,7 @@ from harness.outcome import outcome
 from harness.probes.memory import warm_up_profiler
 from harness.probes.timing import POOL
 from harness.pytest_items import calm, one_thread
-from harness.pytest_plugin import Settings, SuiteFile
+from harness.pytest_settings import Settings
 from harness.pytest_trials import Desk, asked, conclude, properties_of, trial_facts
 from harness.results import Result, to_json_number
 from harness.standard import upstream_for
@@ -83,7 +83,7 @@ class TimedFunction(pytest.Function):
         self.stash[JUDGED] = result
 
 
-def timed_cases_of(parent: SuiteFile, suite: Suite, settings: Settings) -> Iterator[pytest.Item]:
+def timed_cases_of(parent: pytest.Module, suite: Suite, settings: Settings) -> Iterator[pytest.Item]:
     """Yields one function per timed trial of the plan."""
     desk = Desk(suite, settings)
     for block in planned(Sweep(profile=settings.profile), {suite.name: suite}).blocks:

@@ -22,7 +22,7 @@ from harness.outcome import ranked
 from harness.plan import Plan, Refusal
 from harness.probes.registry import PROBE_FUNCTIONS
 from harness.pytest_items import SuiteItem, fail, wrong
-from harness.pytest_plugin import Settings, SuiteFile
+from harness.pytest_settings import Settings
 from harness.results import INCOMPLETE, Finding, Result, to_json_number
 from harness.suite import Suite
 from harness.sweep import Sweep, planned
@@ -31,7 +31,7 @@ from harness.trial import Case, Trial
 ASKED_PROBES = ("accuracy", "overflow")
 
 
-def trials_of(parent: SuiteFile, suite: Suite, settings: Settings) -> Iterator[pytest.Item]:
+def trials_of(parent: pytest.Module, suite: Suite, settings: Settings) -> Iterator[pytest.Item]:
     """Yields the trials of the session's profile, refused ones behind them, and the Known entries last."""
     plan = planned(Sweep(profile=settings.profile), {suite.name: suite})
     desk = Desk(suite, settings)
@@ -46,7 +46,7 @@ def trials_of(parent: SuiteFile, suite: Suite, settings: Settings) -> Iterator[p
             )
 
 
-def _asked_trials(parent: SuiteFile, desk: Desk, plan: Plan) -> Iterator[pytest.Item]:
+def _asked_trials(parent: pytest.Module, desk: Desk, plan: Plan) -> Iterator[pytest.Item]:
     for block in (block for group in plan.groups() for block in group):
         if _is_asked(desk, block.case):
             for name, planned_probes in block.probes.items():

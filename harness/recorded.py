@@ -1,8 +1,10 @@
 """A user's own tensors as a regime: `--inputs FILE.safetensors` replaces a suite's distributions.
 
 The file's tensors must carry the names that the suite's samples use (for cross-entropy: logits and
-target); its rows fix batch and classes. The trap: the name of the regime holds a hash of the file's
-bytes, so that a resumed run never mixes two versions of one file.
+target); its rows fix batch and classes. A label must name one of the classes or be the suite's ignore
+index: an index out of range reads foreign memory in some implementations and kills others, which would
+be reported as their fault. The trap: the name of the regime holds a hash of the file's bytes, so that a
+resumed run never mixes two versions of one file.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from harness.errors import UsageError
 from harness.regime import Regime
 from harness.sample import Sample, Shape
 from harness.suite import Suite
+
+IGNORE = "ignore_index"
 
 
 def inputs_regime(path: Path, suite: Suite) -> Regime:
@@ -44,6 +48,11 @@ def inputs_regime(path: Path, suite: Suite) -> Regime:
     if first.dim() != 2 or any(tensors[name].shape[0] != first.shape[0] for name in pattern):
         shapes = ", ".join(f"{name} {tuple(tensors[name].shape)}" for name in pattern)
         raise UsageError(f"{call}: got {shapes}; allowed is one row per sample, (rows, classes) first.")
+    ignoring = any(
+        _has_ignored(call, name, tensors[name], first.shape[1], suite.options.get(IGNORE))
+        for name in pattern
+        if _holds_labels(pattern, name)
+    )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     return Regime(
         partial(_recorded, path=path, names=tuple(pattern)),
@@ -51,7 +60,33 @@ def inputs_regime(path: Path, suite: Suite) -> Regime:
         batch=first.shape[0],
         classes=first.shape[1],
         about=f"recorded in {path.name}",
+        needs=(IGNORE,) if ignoring else (),
     )
+
+
+def _holds_labels(pattern: Sample, name: str) -> bool:
+    """Tells whether a suite's own samples have one whole number per row there: a class."""
+    return not pattern[name].is_floating_point() and pattern[name].dim() == 1
+
+
+def _has_ignored(call: str, name: str, labels: torch.Tensor, classes: int, ignored: object) -> bool:
+    """Tells whether a row is ignored; raises UsageError for a label that is no class and not ignored."""
+    if labels.dim() != 1:
+        return False  # probabilities, or labels of another form: the suite says what it takes
+    if labels.is_floating_point():
+        raise UsageError(
+            f"{call}: {name} is {labels.dtype}; class labels are whole numbers, save them as int64."
+        )
+    is_ignored = labels == ignored if isinstance(ignored, int) else torch.zeros_like(labels, dtype=torch.bool)
+    wrong = ((labels < 0) | (labels >= classes)) & ~is_ignored
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        allowed = f"0 to {classes - 1}" + (f" or {ignored} (ignored)" if isinstance(ignored, int) else "")
+        raise UsageError(
+            f"{call}: {name} holds {int(labels[row])} in row {row} ({int(wrong.sum())} of {len(labels)} rows "
+            f"are out of range); with {classes} classes allowed is {allowed}."
+        )
+    return bool(is_ignored.any())
 
 
 def _recorded(

@@ -81,6 +81,11 @@ def _badness(row: Record) -> int:
     return min(severity, status, -1 if row.outcome == "known" else 0)
 
 
+def count_of(rows: Sequence[Record]) -> str:
+    """Returns the caption of a table that had to leave all of these rows out."""
+    return f"Trials: 0 of {units.count(len(rows))}, the rows were left out for the page's size"
+
+
 def sample(rows: Sequence[Record]) -> Table:
     """Returns the rows that the page holds as HTML."""
     shown = representative(rows)

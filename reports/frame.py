@@ -16,7 +16,7 @@ from harness.results import QUANTITIES, NumberClass, number_class
 from harness.run import Run
 from harness.trial import AXES
 from reports.ranking import Group, Standing, group_of, standings
-from reports.records import Record, ladder_names, records
+from reports.records import Record, ladder_names, records, unlisted_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +34,8 @@ _CODES: Mapping[str, int] = {name: code for code, name in enumerate(_CLASSES)}
 
 
 def number_columns(rows: Sequence[Record]) -> list[str]:
-    """Returns the names of the number columns: every quantity, then the ladders that were climbed."""
-    return [quantity.name for quantity in QUANTITIES] + ladder_names(rows)
+    """Returns the names of the number columns: every quantity, the ladders climbed, then unlisted ones."""
+    return [quantity.name for quantity in QUANTITIES] + ladder_names(rows) + unlisted_names(rows)
 
 
 def class_column(name: str) -> str:

@@ -8,20 +8,22 @@ plug-ins may hold pipes, newlines and tags, all of which break a table.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 from harness import units
 from harness.run import Run
-from reports import findings, sections, verdict
+from reports import costs, findings, sections, verdict
 from reports.declared import Declared
 from reports.ranking import Group, Standing
 from reports.records import Record
-from reports.speed import Choice
+from reports.speed import FUSED, Choice
 from reports.table import GLYPHS, Cell, Table
 
 MOST_BYTES = 60_000
 _MOST_FINDINGS = 20
 _MOST_CHOICES = 60
+_MOST_TIMED = 40
 _MOST_CELL = 300
 
 
@@ -39,12 +41,33 @@ def markdown(
         table = sections.which_one(found[:_MOST_CHOICES])
         left = len(found) - _MOST_CHOICES
         more = f"\n\n{units.counted(left, 'further row')} in report.html." if left > 0 else ""
-        parts.append(f"## Which one?\n\n{_table(table)}{more}")
+        badged = any(cell.badge for row in table.rows for cell in row)
+        legend = f"\n\n{_text(FUSED)}" if badged else ""
+        parts.append(f"## Which one?\n\n{_table(table)}{more}{legend}")
     listed = findings.findings_table(findings.distinct(rows), _MOST_FINDINGS, short=True)
     if listed:
         parts.append(f"## Findings\n\n{_table(listed)}\n\n{_text(listed.note)}".rstrip())
+    parts.append(_speed(found))
     parts.append(_environment(run))
     return _shortened("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _speed(found: Sequence[Choice]) -> str:
+    """Returns the timed implementations, folded away; at most so many, fastest first per dtype."""
+    parts = []
+    left = _MOST_TIMED
+    for suite in dict.fromkeys(choice.suite for choice in found):
+        table = costs.speed(found, suite)
+        if table is None or left <= 0:
+            continue
+        more = len(table.rows) - left
+        rest = f"\n\n{units.counted(more, 'further row')} in report.html." if more > 0 else ""
+        shown = replace(table, rows=table.rows[:left])
+        left -= len(shown.rows)
+        parts.append(f"{_text(table.caption)}:\n\n{_table(shown)}{rest}\n\n{_text(table.note)}")
+    if not parts:
+        return ""
+    return "<details><summary>Speed</summary>\n\n" + "\n\n".join(parts) + "\n\n</details>"
 
 
 def _environment(run: Run) -> str:
@@ -68,7 +91,7 @@ def _table(table: Table) -> str:
 
 def _cell(cell: Cell) -> str:
     glyph = GLYPHS[cell.css]
-    text = " ".join(part for part in (glyph, cell.text) if part)
+    text = " ".join(part for part in (glyph, cell.text, cell.badge) if part)
     small = cell.small if len(cell.small) <= _MOST_CELL else f"{cell.small[:_MOST_CELL]}…"
     return _text(f"{text} ({small})" if text and small else text or small)
 

@@ -6,13 +6,15 @@ limit that is not printed reads as a guarantee, so what was left out is listed b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness import units
 from harness.outcome import KINDS
 from harness.results import QUANTITIES
 from reports.declared import Declared
+from reports.ranking import cell_word
+from reports.records import Record, unlisted_names
 from reports.table import Cell, Table, cells
 
 _WORDS = (
@@ -35,6 +37,9 @@ _WORDS = (
 )
 
 
+_UNLISTED = "from a probe that this version of the report has no words for"
+
+
 def limits(declared: Declared) -> list[str]:
     """Returns the sentences on method and on what was left out."""
     sentences = declared.sentences("method")
@@ -48,17 +53,23 @@ def limits(declared: Declared) -> list[str]:
     return sentences
 
 
-def tables(declared: Declared) -> list[Table]:
-    """Returns the tables of this section that have content."""
+def tables(declared: Declared, rows: Sequence[Record] = ()) -> list[Table]:
+    """Returns the tables of this section that have content.
+
+    Number columns that this version has no words for are listed too, and so are kinds of findings.
+    """
+    kinds = dict.fromkeys(found.kind for row in rows for found in row.findings)
     found = [
         _environment(declared),
         _configuration(declared),
         _suites(declared),
         Table("Findings, and what each word means", ("word", "meaning"), [
-            cells(kind.cell, f"{name}: {kind.sentence}") for name, kind in KINDS.items()
+            *(cells(kind.cell, f"{name}: {kind.sentence}") for name, kind in KINDS.items()),
+            *(cells(cell_word(name), f"{name}: {_UNLISTED}") for name in kinds if name not in KINDS),
         ]),
         Table("Quantities in results.csv", ("column", "meaning"), [
-            cells(quantity.name, f"{quantity.about} [{quantity.unit}]") for quantity in QUANTITIES
+            *(cells(quantity.name, f"{quantity.about} [{quantity.unit}]") for quantity in QUANTITIES),
+            *(cells(name, _UNLISTED) for name in unlisted_names(rows)),
         ]),
         Table("Glossary", ("word", "meaning"), [cells(*pair) for pair in _WORDS]),
     ]  # fmt: skip

@@ -20,10 +20,11 @@ from markupsafe import Markup
 
 from harness import units
 from harness.run import Run
-from reports import data, findings, method, sections, verdict
+from reports import costs, data, findings, method, nulls, sections, verdict
 from reports.curves import MEMORY, THROUGHPUT, TIME, over_classes
 from reports.declared import Declared
 from reports.figures import Drawing, picture
+from reports.look import Contents, Look, fitted
 from reports.matrix import matrices
 from reports.panels import colour_name, glyph
 from reports.ranking import Group, Standing
@@ -49,17 +50,26 @@ class SuiteView:
     memory: Table | None
 
 
-def page(run: Run, rows: Sequence[Record], ranks: Mapping[Group, Standing], found: Sequence[Choice]) -> str:
-    """Returns the report of a run as HTML."""
+def page(
+    run: Run,
+    rows: Sequence[Record],
+    ranks: Mapping[Group, Standing],
+    found: Sequence[Choice],
+    look: Look = Look(),  # noqa: B008 - frozen
+) -> tuple[str, str]:
+    """Returns the report of a run as HTML, and the sentence on what it had to leave out, "" for nothing."""
     declared = Declared(run.manifest)
     suites = _suites(rows, found, declared)
     drawn = sum(view.picture is not None for view in suites)
     timed = sum(view.speed is not None for view in suites)
     distinct = findings.distinct(rows)
-    environment = _templates()
     script = _source("table.js")
-    return environment.get_template("report.html.j2").render(
-        title=f"lossgauge {declared.text('name') or run.path.name}",
+    sample = data.sample(rows) if rows else None
+    block = data.block(rows) if look.block else ""
+    template = _templates().get_template("report.html.j2")
+    context: dict[str, Any] = dict(  # noqa: C408 - keywords read like the call they are for
+        title=look.title or f"lossgauge {declared.text('name') or run.path.name}",
+        heading=look.title,
         sentence=verdict.sentence(rows, ranks, found),
         facts=verdict.facts(run),
         command=declared.text("command"),
@@ -71,16 +81,25 @@ def page(run: Run, rows: Sequence[Record], ranks: Mapping[Group, Standing], foun
         undrawn=_undrawn(drawn, timed),
         matrices=matrices(rows, declared),
         breaks=sections.breaks(rows, declared),
-        compilation=sections.compilation(rows),
+        compilation=costs.compilation(rows),
         findings=findings.findings_table(distinct, _MOST_FINDINGS),
-        limits=method.limits(declared),
-        method=method.tables(declared),
-        sample=data.sample(rows) if rows else None,
-        block=Markup(data.block(rows)),
+        limits=[*method.limits(declared), *nulls.sentences(rows)],
+        method=[*nulls.tables(rows), *method.tables(declared, rows)],
         script=Markup(script),
         style=Markup(_source("style.css")),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )  # fmt: skip
+
+    def write(contents: Contents, left_out: str) -> str:
+        shown = sample if contents.rows or sample is None else sample.emptied(data.count_of(rows))
+        return template.render(
+            **context,
+            sample=shown,
+            block=Markup(block) if contents.block else "",
+            left_out=left_out,
+        )
+
+    return fitted(look, write)
 
 
 def _undrawn(drawn: int, timed: int) -> str:
@@ -123,8 +142,8 @@ def _suite(
         picture(name, found) if drawn else None,
         over_classes(name, rows, (TIME, THROUGHPUT), "time") if drawn else None,
         over_classes(name, rows, (MEMORY,), "memory") if drawn else None,
-        sections.speed(found, name),
-        sections.memory(rows, name),
+        costs.speed(found, name),
+        costs.memory(rows, name),
     )
 
 

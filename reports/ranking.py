@@ -21,7 +21,7 @@ from reports.declared import Maker
 from reports.records import Record
 
 Rank = Literal["rankable", "excluded", "unproven"]
-NEEDED = ("accuracy", "overflow")
+NEEDED = ("accuracy", "protocol", "overflow")
 # Compiler findings cost time, which is ranked anyway; they do not make an answer less right.
 _NOT_NUMERICAL = frozenset({"graph_break", "recompiles"})
 DYING = next(prefix for prefix in LADDER_PREFIXES if "dead" in prefix)
@@ -140,7 +140,9 @@ def _defects(rows: Sequence[Record]) -> list[Defect]:
     for row in rows:
         seen: dict[tuple[str, str], bool] = {}
         for finding in row.findings:
-            key: tuple[str, str] = (finding.kind, finding.severity)
+            # Outside of what an implementation promises an error is a warning: shown, no bar.
+            grade = "warning" if finding.outside else finding.severity
+            key: tuple[str, str] = (finding.kind, grade)
             seen[key] = seen.get(key, False) or not finding.known
         for key, is_open in seen.items():
             total = counted.setdefault(key, [0, 0])

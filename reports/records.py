@@ -7,11 +7,11 @@ probe without one makes its trial incomplete although the others may have answer
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from harness.outcome import outcome, ranked, trial_status
-from harness.results import INCOMPLETE, LADDER_PREFIXES, Finding, Result, Status
+from harness.results import INCOMPLETE, LADDER_PREFIXES, QUANTITIES, Finding, Result, Status
 from harness.run import Run
 from harness.trial import Trial
 from reports.declared import Declared, Maker
@@ -22,7 +22,10 @@ _FINAL = frozenset({"unsupported", "skipped"})
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Everything known about one trial; `unanswered` names the planned probes without a result."""
+    """Everything known about one trial; `unanswered` names the planned probes without a result.
+
+    `notes` holds by probe what it said beside its numbers; a probe that said nothing is not in it.
+    """
 
     trial: Trial
     maker: Maker
@@ -33,10 +36,15 @@ class Record:
     answers: dict[str, Status]
     unanswered: tuple[str, ...]
     reason: str
+    notes: Mapping[str, Mapping[str, str]]
 
     def ran(self, probe: str) -> bool:
         """Tells whether a probe was run to its end."""
         return self.answers.get(probe) == "ok"
+
+    def note(self, probe: str, key: str) -> str:
+        """Returns what a probe said under a key, "" when it said nothing."""
+        return str(self.notes.get(probe, {}).get(key) or "")
 
     @property
     def open_findings(self) -> tuple[Finding, ...]:
@@ -84,6 +92,20 @@ def ladder_names(rows: Iterable[Record]) -> list[str]:
     return sorted(name for name in names if name.startswith(LADDER_PREFIXES))
 
 
+def unlisted_names(rows: Iterable[Record]) -> list[str]:
+    """Returns the names of numbers that neither QUANTITIES nor a ladder explains, sorted.
+
+    A probe of a newer version, or of a plug-in, may measure what this version has no words for.
+    """
+    listed = {quantity.name for quantity in QUANTITIES}
+    climbed: set[str] = set()
+    others: set[str] = set()
+    for row in rows:
+        (climbed if "overflow" in row.answers else others).update(row.numbers)
+    ladders = {name for name in climbed if name.startswith(LADDER_PREFIXES)}
+    return sorted((climbed | others) - ladders - listed)
+
+
 def _key(trial: Trial) -> tuple[object, ...]:
     # A plain tuple: hashing nested frozen dataclasses costs five times as much, 100,000 times over.
     case = trial.case
@@ -129,4 +151,5 @@ def _record(trial: Trial, maker: Maker, results: list[Result], probes: Iterable[
         answered,
         unanswered,
         "; ".join(reasons),
+        {result.probe: result.notes for result in results if result.notes},
     )

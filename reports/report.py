@@ -6,10 +6,12 @@ trap: a report is written into the run directory, which a run that died early ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.run import Run
 from reports.frame import write_csv
+from reports.look import Look
 from reports.markdown import markdown
 from reports.page import page
 from reports.ranking import standings
@@ -19,14 +21,20 @@ from reports.speed import choices
 HTML, MARKDOWN, CSV = "report.html", "report.md", "results.csv"
 
 
-def write_report(run: Run) -> Path:
-    """Writes results.csv, report.html and report.md into the run's directory; returns the HTML path."""
+def write_report(run: Run, look: Look = Look(), tell: Callable[[str], None] | None = None) -> Path:  # noqa: B008 - frozen
+    """Writes results.csv, report.html and report.md into the run's directory; returns the HTML path.
+
+    `tell` hears what the page had to leave out to keep to its size.
+    """
     rows = records(run)
     ranks = standings(rows)
     found = choices(rows, ranks)
     run.path.mkdir(parents=True, exist_ok=True)
     write_csv(rows, ranks, run.path / CSV)
     html = run.path / HTML
-    html.write_text(page(run, rows, ranks, found), encoding="utf-8")
+    text, left_out = page(run, rows, ranks, found, look)
+    html.write_text(text, encoding="utf-8")
+    if left_out and tell is not None:
+        tell(left_out)
     (run.path / MARKDOWN).write_text(markdown(run, rows, ranks, found), encoding="utf-8")
     return html

@@ -16,6 +16,11 @@ from harness.trial import DTYPES, Case
 from reports.ranking import Group, Standing, by_place, defect_words
 from reports.records import Record
 
+FUSED = (
+    "Marked fused: forward already computes the gradient (backward alone takes under a fifth of forward), "
+    "so the two cannot be told apart and only their sum compares."
+)
+
 
 @dataclass(frozen=True)
 class Race:
@@ -37,6 +42,15 @@ class Race:
             return ""
         numbers = self.records[name].numbers
         return units.interval(value, numbers.get("seconds_low"), numbers.get("seconds_high"))
+
+    def badge(self, name: str) -> str:
+        """Returns "fused" where the gradient is computed in forward, else ""."""
+        return "fused" if is_fused(self.records.get(name)) else ""
+
+
+def is_fused(record: Record | None) -> bool:
+    """Tells whether timing found that forward already computes the gradient."""
+    return record is not None and bool(record.note("timing", "fused"))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ text comes from plug-ins, so it is escaped where it is written, never here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 # What a cell stands for, and the glyph that says so without colour.
@@ -15,12 +15,13 @@ GLYPHS = {"e": "✗", "f": "✗", "k": "◇", "w": "!", "ok": "✓", "p": "…",
 
 
 class Cell(NamedTuple):
-    """Text, what it stands for (a key of GLYPHS), a smaller second line, and a tooltip."""
+    """Text, what it stands for (a key of GLYPHS), a smaller second line, a tooltip, and a framed word."""
 
     text: str
     css: str = ""
     small: str = ""
     title: str = ""
+    badge: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     right: frozenset[int] = frozenset()
     note: str = ""
+
+    def emptied(self, caption: str) -> Table:
+        """Returns the table without its rows, under a caption that says so."""
+        return replace(self, rows=(), caption=caption)
 
 
 def cells(*values: str | Cell) -> tuple[Cell, ...]:

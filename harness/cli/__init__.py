@@ -63,7 +63,7 @@ class Verbs(click.Group):
     "layout",
     type=click.Choice(["text", "json", "md", "csv"]),
     default="text",
-    help="Form of what list, plan and show print (md and csv: list).",
+    help="Form of what list, plan and show print.",
 )
 @click.pass_context
 def lossgauge(ctx: click.Context, quiet: bool, verbose: bool, color: str, layout: str) -> None:

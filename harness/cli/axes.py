@@ -131,7 +131,7 @@ def axes_options(command: F) -> F:
             type=words,
             multiple=True,
             callback=_flattened,
-            help="accuracy, overflow, memory, compilation, timing.",
+            help="Only these, e.g. accuracy,protocol; `lossgauge list probes` names them.",
         ),
         click.option(
             "-f", "--filter", "filters", multiple=True, metavar="TERMS", help='"impl=native dtype!=float16".'

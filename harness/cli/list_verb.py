@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from harness.cli.rows import TABLES, table
 from harness.errors import UsageError, unknown
 
 WHAT = ("suites", "implementations", "regimes", "variants", "dtypes", "devices", "probes", "runs")
@@ -26,15 +25,8 @@ def command(ctx: click.Context, /, what: str, suite: tuple[str, ...], as_json: b
         raise UsageError(unknown(f"list {what}", "list of", what, WHAT))
     rows = _runs() if what == "runs" else _rows(what, suite)
     layout = "json" if as_json else ctx.obj["layout"]
-    if layout == "csv":
-        table = io.StringIO()
-        csv.writer(table, lineterminator="\n").writerows([("name", "about"), *rows])
-        click.echo(table.getvalue(), nl=False)
-        return
-    if layout == "md":
-        click.echo("| name | about |\n| --- | --- |")
-        for name, about in rows:
-            click.echo(f"| {name} | {about.replace('|', chr(92) + '|')} |")
+    if layout in TABLES:
+        click.echo(table(layout, ("name", "about"), rows))
         return
     if layout == "json":
         click.echo(json.dumps([{"name": name, "about": about} for name, about in rows], indent=1))

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from harness.cli.axes import axes_options, settled_plan
+from harness.cli.rows import TABLES, table
 from harness.units import count
 
 
@@ -41,6 +42,11 @@ def command(ctx: click.Context, /, as_json: bool, ids: bool, **flags: Any) -> No
         }
         click.echo(json.dumps(form, indent=1, default=str))
         return
+    if ctx.obj["layout"] in TABLES:
+        click.echo(table(ctx.obj["layout"], ("trial", "status", "probes", "reason"), _trials(plan)))
+        for sentence in _left_out(plan, discovered):
+            click.echo(sentence, err=True)
+        return
     if ids:
         for block in plan.blocks:
             for name, probes in block.probes.items():
@@ -58,7 +64,21 @@ def command(ctx: click.Context, /, as_json: bool, ids: bool, **flags: Any) -> No
     for (status, reason), names in sorted(reasons.items()):
         listed = ", ".join(f"{name} ({count(number)})" for name, number in sorted(names.items()))
         click.echo(f"{status}: {reason}: {listed}")
-    for absent in plan.absent:
-        click.echo(f"skipped {absent.axis} {absent.value}: {absent.reason}")
-    for sentence in (*plan.left_out, *discovered.broken):
-        click.echo(f"left out: {sentence}")
+    for sentence in _left_out(plan, discovered):
+        click.echo(sentence)
+
+
+def _trials(plan: Any) -> list[tuple[str, str, str, str]]:
+    """Returns a row per trial: planned ones with their probes, then refused ones with their reason."""
+    planned = [
+        (f"{block.case.id}/{name}", "planned", " ".join(probes), "")
+        for block in plan.blocks
+        for name, probes in block.probes.items()
+    ]
+    return planned + [(r.trial.id, r.status, "", r.reason) for r in plan.refusals]
+
+
+def _left_out(plan: Any, discovered: Any) -> list[str]:
+    """Returns what no trial stands for: absent devices, what the profile leaves out, broken suites."""
+    absent = [f"skipped {a.axis} {a.value}: {a.reason}" for a in plan.absent]
+    return absent + [f"left out: {sentence}" for sentence in (*plan.left_out, *discovered.broken)]

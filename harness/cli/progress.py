@@ -9,12 +9,16 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import click
 
+from harness import __version__
 from harness.outcome import outcome
 from harness.results import INCOMPLETE, Result
-from harness.units import duration
+from harness.units import count, duration
 
 PHASES = {"answers": "questions", "timing": "timed blocks"}
 
@@ -76,3 +80,21 @@ class Progress:
         if self._drawn:
             click.echo("", err=True)
             self._drawn = False
+
+
+def headline(form: Mapping[str, Any], folder: Path) -> str:
+    """Returns the first line of a run: versions, machine, revision, seed and where the results go."""
+    identity, context = form["environment"]["identity"], form["environment"]["context"]
+    git = f"  git {context['git']}" if context["git"] else ""
+    return (
+        f"lossgauge {__version__}  torch {identity['torch']}  {identity['cpu']} x{identity['cores']} "
+        f"{identity['aten_capability']}{git}  seed {form['seed']}  -> {folder}"
+    )
+
+
+def plan_line(plan: Any) -> str:
+    """Returns the second line of a run: how much is planned, what is refused, what is absent."""
+    absent = ", ".join(f"{a.value} ({a.reason})" for a in plan.absent)
+    refused = f", {count(len(plan.refusals))} unsupported or skipped" if plan.refusals else ""
+    skipped = f"; absent: {absent}" if absent else ""
+    return f"plan   {count(plan.expected)} trials in {count(len(plan.blocks))} blocks{refused}{skipped}"

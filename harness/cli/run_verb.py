@@ -6,8 +6,6 @@ business of the report and of `check`.
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 import shutil
 import signal
@@ -19,55 +17,17 @@ from typing import Any
 import click
 
 from harness import __version__
-from harness.cli.axes import Duration, Settled, Several, Share, axes_options, settled_plan
-from harness.cli.progress import Progress
+from harness.cli.axes import Settled, axes_options, settled_plan
+from harness.cli.progress import Progress, headline, plan_line
+from harness.cli.run_options import engine_of, fitting_workers, measure, retried, run_options, shard
 from harness.errors import UsageError
-from harness.results import INCOMPLETE, STATUSES, Result
+from harness.results import INCOMPLETE, Result
 from harness.units import count, duration
-
-RETRY_WORDS = {
-    "failed": ("crashed", "timed_out", "error", "not_run"),
-    "oom": ("out_of_memory",),
-    "nonfinite": ("spurious_nan", "spurious_overflow", "nan_leak"),
-}
 
 
 @click.command("run", short_help="Measure, journal, report.")
 @axes_options
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory (default runs/<plan hash>).")
-@click.option("--name", default="", help="Name shown in reports (default: the directory's).")
-@click.option("--direction", help="fwd, bwd or both (default): which passes are timed.")
-@click.option("--min-time", type=Duration(), help="Length of one timed block (default 10ms).")
-@click.option("--max-noise", type=Share(), help="Half-width at which timing a block stops (default 2%).")
-@click.option("--budget-time", type=Duration(), help="Time that all timing may take, e.g. 10m.")
-@click.option("--timeout", type=Duration(), help="Time that one question may take (default 60s).")
-@click.option("--rounds", type=click.IntRange(min=1), help="Interleaved rounds per process (default 16).")
-@click.option(
-    "--processes", type=click.IntRange(min=1), help="Fresh processes that each time every block (default 3)."
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Parallel workers of the correctness phase (default: cores).",
-)
-@click.option("--resume/--fresh", default=True, help="Reuse what is on disk (default), or start anew.")
-@click.option(
-    "--retry",
-    type=Several(),
-    multiple=True,
-    help="Measure again: failed, oom, nonfinite, error, or a status.",
-)
-@click.option("--shard", metavar="I/N", help="Measure part I of N; blocks are never split.")
-@click.option("--engine", type=click.Choice(["local"]), default="local", help="Where workers run.")
-@click.option(
-    "-x/--keep-going",
-    "exitfirst",
-    default=False,
-    help="Stop at the first trial that does not complete, or go on.",
-)
-@click.option("--allow-different", is_flag=True, help="Continue a run of another machine or torch.")
-@click.option("--no-report", is_flag=True, help="Write no report.")
-@click.option("--heartbeat", type=Duration(), default=30.0, help="Seconds between lines off a terminal.")
+@run_options
 @click.argument("config_file", required=False, type=click.Path(path_type=Path))
 @click.pass_context
 def command(ctx: click.Context, /, config_file: Path | None, **flags: Any) -> None:
@@ -80,7 +40,7 @@ def command(ctx: click.Context, /, config_file: Path | None, **flags: Any) -> No
     settled, discovered, plan = settled_plan(flags)
     whole = plan.hash
     if flags["shard"]:
-        plan = plan.shard(*_shard(flags["shard"]))
+        plan = plan.shard(*shard(flags["shard"]))
     if not plan.blocks and not plan.refusals:
         asked = [f"-f {text!r}" for text in flags["filters"]]
         asked += [f"-k {flags['keyword']!r}"] if flags["keyword"] else []
@@ -93,14 +53,17 @@ def command(ctx: click.Context, /, config_file: Path | None, **flags: Any) -> No
         f"-{flags['shard'].replace('/', 'of')}" if flags["shard"] else ""
     )
     folder = flags["out"] or Path("runs") / (whole + suffix)
-    retry = _retried(flags["retry"])
+    retry = retried(flags["retry"])
     progress = Progress(
         quiet=ctx.obj["quiet"], verbose=ctx.obj["verbose"], heartbeat_seconds=flags["heartbeat"]
     )
-    form = _begin(folder, flags, settled, discovered, plan)
-    progress.say(_headline(form, folder))
-    progress.say(_plan_line(plan))
-    results, interrupted, runner = _measured(folder, flags, settled, discovered, plan, retry, progress)
+    with engine_of(flags["engine"], flags["address"]) as engine:
+        form = _begin(folder, flags, settled, discovered, plan)
+        progress.say(headline(form, folder))
+        progress.say(plan_line(plan))
+        results, interrupted, runner = _measured(
+            folder, flags, settled, discovered, plan, retry, engine, progress
+        )
     _finish(folder, form, plan, discovered, settled, results, runner, interrupted, time.monotonic() - start)
     if runner.reused:
         progress.say(f"{count(runner.reused)} answers reused from {folder}")
@@ -119,13 +82,6 @@ def command(ctx: click.Context, /, config_file: Path | None, **flags: Any) -> No
         click.echo(f"results {folder}")
     incomplete = any(result.status in INCOMPLETE for result in results)
     ctx.exit(3 if incomplete or discovered.broken else 0)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"--shard {text}: write I/N with I from 1 to N, e.g. 1/4.")
-    return int(match[1]), int(match[2])
 
 
 def _begin(
@@ -196,6 +152,7 @@ def _measured(
     discovered: Any,
     plan: Any,
     retry: tuple[str, ...],
+    engine: Any,
     progress: Progress,
 ) -> tuple[list[Result], bool, Any]:
     import torch
@@ -208,10 +165,11 @@ def _measured(
         folder=folder,
         selection=settled.selection,
         seed=values["seed"],
-        workers=values["workers"] or _fitting_workers(plan),
+        workers=values["workers"] or (fitting_workers(plan) if flags["engine"] == "local" else 0),
         limits=Limits(timeout_seconds=values["timeout"]),
-        measure=_measure(values, plan),
+        measure=measure(values, plan),
         retry=retry,
+        engine=engine,
     )
     runner = Runner(plan, discovered, order, torch.__version__, progress.tell)
     results: list[Result] = []
@@ -234,47 +192,8 @@ def _measured(
     return results, interrupted, runner
 
 
-def _fitting_workers(plan: Any) -> int:
-    """Returns one worker per core, fewer where the largest blocks would not fit side by side."""
-    from harness.environment import available_bytes
-    from harness.sweep import needed_bytes
-
-    largest = max((needed_bytes(block.case) for block in plan.blocks), default=1)
-    return max(1, min(os.cpu_count() or 1, available_bytes() // max(largest, 1)))
-
-
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
-
-
-def _measure(values: Any, plan: Any) -> Any:
-    from harness.probes.timing import Measure
-
-    passes = {"fwd": ("forward",), "bwd": ("backward",), "both": ("forward", "backward", "both")}
-    timed = sum(1 for block in plan.blocks if block.timed())
-    budget = Measure.budget_seconds
-    if values["budget_time"] is not None:
-        budget = values["budget_time"] / max(1, timed * values["processes"])
-    return Measure(
-        block_seconds=values["min_time"],
-        rounds=values["rounds"],
-        most_rounds=max(
-            values["rounds"], Measure.most_rounds if values["profile"] != "quick" else values["rounds"]
-        ),
-        processes=values["processes"],
-        narrow=values["max_noise"],
-        budget_seconds=budget,
-        passes=passes[values["direction"]],
-    )
-
-
-def _retried(words: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
-    statuses: list[str] = []
-    for word in (word for group in words for word in group):
-        if word not in RETRY_WORDS and word not in STATUSES:
-            raise UsageError(f"--retry {word}: allowed: {', '.join([*RETRY_WORDS, *STATUSES])}.")
-        statuses += RETRY_WORDS.get(word, (word,))
-    return tuple(statuses)
 
 
 def _finish(
@@ -314,26 +233,10 @@ def _report(folder: Path, progress: Progress) -> Path:
     from reports.summary import summary_lines
 
     run = load_run(folder)
-    page = write_report(run)
+    page = write_report(run, tell=progress.say)
     for line in summary_lines(run):
         progress.say(line)
     return page
-
-
-def _headline(form: dict[str, Any], folder: Path) -> str:
-    identity, context = form["environment"]["identity"], form["environment"]["context"]
-    git = f"  git {context['git']}" if context["git"] else ""
-    return (
-        f"lossgauge {__version__}  torch {identity['torch']}  {identity['cpu']} x{identity['cores']} "
-        f"{identity['aten_capability']}{git}  seed {form['seed']}  -> {folder}"
-    )
-
-
-def _plan_line(plan: Any) -> str:
-    absent = ", ".join(f"{a.value} ({a.reason})" for a in plan.absent)
-    refused = f", {count(len(plan.refusals))} unsupported or skipped" if plan.refusals else ""
-    skipped = f"; absent: {absent}" if absent else ""
-    return f"plan   {count(plan.expected)} trials in {count(len(plan.blocks))} blocks{refused}{skipped}"
 
 
 def _command() -> list[str]:

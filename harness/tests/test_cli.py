@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 
 from harness.cli import VERBS, main
 from harness.cli.axes import DEFAULTS
+from harness.cli.rows import table
 from harness.trial import parse_trial
 
 SUITE = """\
@@ -138,7 +140,6 @@ def test_a_report_is_written_beside_the_run_and_its_path_is_printed(measured):
             "--direction up: allowed: fwd, bwd, both.",
         ),
         (["list", "regims"], "there is no list of 'regims'. Did you mean 'regimes'?"),
-        (["show", "nonsense"], "'nonsense' is not a trial id; the form is suite/variant/regime/"),
         (["report", "nowhere"], "nowhere: no manifest.json there, so this is not a run directory"),
         (["run", "-f", "dtype=float8"], "nothing is left to measure"),
         (
@@ -194,6 +195,8 @@ def test_show_prints_one_trial_and_suggests_for_a_missing_one(measured, monkeypa
     out = capsys.readouterr().out
     assert out.startswith(f"{wanted}\n\naccuracy: ok\n")
     assert "  loss_ulps " in out
+    assert main(["show", "nonsense"]) == 2
+    assert "'nonsense' is not a trial id; the form is suite/variant/regime/" in capsys.readouterr().err
     assert main(["show", wanted.replace("right", "rigt")]) == 2
     assert f"Did you mean '{wanted}'?" in capsys.readouterr().err
 
@@ -292,3 +295,64 @@ def test_report_copies_the_page_of_one_run_and_refuses_two(measured, tmp_path, c
     assert (tmp_path / "page.html").read_text(encoding="utf-8").lstrip().startswith("<!")
     assert main(["report", str(run), str(run), "-o", "page.html"]) == 2
     assert "takes one run, 2 were given" in capsys.readouterr().err
+
+
+def test_a_plan_is_a_table_with_a_row_per_trial_refused_ones_included(measured, monkeypatch, capsys):
+    monkeypatch.chdir(measured)
+    flags = ["plan", "--suite", "cross_entropy", "--dtype", "float32", "--impl", "native,float64_control"]
+    flags += ["--regime", "unit_normal,confident", "--classes", "10"]
+    assert main(["--format", "json", *flags]) == 0
+    form = json.loads(capsys.readouterr().out)
+    wanted = {
+        (f"{b['case']}/{n}", "planned", " ".join(p), "")
+        for b in form["blocks"]
+        for n, p in b["probes"].items()
+    }
+    wanted |= {(r["trial"], r["status"], "", r["reason"]) for r in form["refusals"]}
+    assert form["refusals"]
+    assert main(["--format", "csv", *flags]) == 0
+    out, err = capsys.readouterr()
+    head, *rows = csv.reader(out.splitlines())
+    assert head == ["trial", "status", "probes", "reason"]
+    assert {tuple(row) for row in rows} == wanted
+    assert len(rows) == form["trials"] + len(form["refusals"])
+    assert "skipped device cuda: " in err or "cuda" not in {a["value"] for a in form["absent"]}
+    assert main(["--format", "md", *flags]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["| trial | status | probes | reason |", "| --- | --- | --- | --- |"]
+    cells = {tuple(cell.strip() for cell in line.strip("|").split(" | ")) for line in lines[2:]}
+    assert {row[:2] for row in cells} == {row[:2] for row in wanted}
+    assert main(["--format", "text", *flags]) == 0
+    assert capsys.readouterr().out.startswith(f"plan {form['hash']}: ")
+
+
+@pytest.mark.parametrize(
+    ("layout", "line"),
+    [("md", "| a\\|b | two lines |"), ("csv", '"a,b","two\nlines"')],
+)
+def test_text_cannot_end_a_cell_or_a_row(layout, line):
+    text = ("a|b", "two\nlines") if layout == "md" else ("a,b", "two\nlines")
+    assert table(layout, ("x", "y"), [text]).split("\n", 2 if layout == "md" else 1)[-1] == line
+
+
+def test_report_takes_a_title_a_size_and_leaves_the_block_out(measured, monkeypatch, capsys):
+    monkeypatch.chdir(measured)
+    page = measured / "runs" / "latest" / "report.html"
+    assert main(["report", "--title", "Nightly <1>"]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == ("report runs/latest/report.html\n", "")
+    html = page.read_text(encoding="utf-8")
+    assert "<title>Nightly &lt;1&gt;</title>" in html
+    assert "lossgauge · Nightly &lt;1&gt;</p>" in html
+    assert 'id="block"' in html
+    assert main(["report", "--no-raw"]) == 0
+    assert 'id="block"' not in page.read_text(encoding="utf-8")
+    assert capsys.readouterr().err == ""
+    assert main(["report", "--max-mb", "0.001"]) == 0
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(
+        "Left out for a page of at most 0.001 MB: the rows of the data table and the block"
+    )
+    assert said in page.read_text(encoding="utf-8")
+    assert main(["report", "--max-mb", "0"]) == 2
+    assert "--max-mb" in capsys.readouterr().err

@@ -1,7 +1,19 @@
 "use strict";
-// Filter, sort and download for the table of trials. All text enters the page as textContent.
+// Cues for what is wider than the window; filter, sort and download for the table of trials.
+// All text enters the page as textContent.
 (() => {
   const MOST = 500;
+  const cued = (place) => {
+    const over = place.scrollWidth - place.clientWidth;
+    place.classList.toggle("wide", over > 1);
+    place.classList.toggle("before", place.scrollLeft > 1);
+    place.classList.toggle("after", place.scrollLeft < over - 1);
+  };
+  const sizes = new ResizeObserver((entries) => entries.forEach((entry) => cued(entry.target)));
+  for (const place of document.querySelectorAll(".scroll")) {
+    place.addEventListener("scroll", () => cued(place), { passive: true });
+    sizes.observe(place);
+  }
   const table = document.getElementById("rows");
   const packed = document.getElementById("block");
   addEventListener("beforeprint", () => {
@@ -120,6 +132,8 @@
     });
     head.replaceChildren(button);
   });
+  // A page that had to leave its rows out gets them from the block.
+  if (!table.tBodies[0].rows.length) draw();
   form.addEventListener("focusin", load, { once: true });
   form.addEventListener("pointerenter", load, { once: true });
   form.addEventListener("input", draw);

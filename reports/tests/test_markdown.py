@@ -26,7 +26,7 @@ def test_the_verdict_comes_first_then_the_counts(tmp_path):
 def test_tables_keep_their_columns(tmp_path):
     text = markdown(synthetic.small(tmp_path))
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert len(tables) == 2
+    assert len(tables) == 3
     for table in tables:
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(widths) == 1
@@ -60,3 +60,16 @@ def test_a_flood_of_findings_stays_below_the_limit(tmp_path):
 
 def test_an_empty_run_has_a_verdict_too(tmp_path):
     assert markdown(synthetic.empty(tmp_path)).startswith("Nothing was planned and nothing was measured")
+
+
+def test_a_fused_implementation_is_said_to_be_so_and_the_word_is_explained(tmp_path):
+    text = markdown(synthetic.small(tmp_path))
+    speed = text[text.index("<summary>Speed</summary>") :]
+    timed = [line for line in speed.splitlines() if line.startswith("| ") and "compiled" in line]
+    assert timed
+    assert all("compiled fused |" in line for line in timed)
+    assert "fused" not in next(line for line in speed.splitlines() if "| logsumexp" in line)
+    assert "★ compiled fused (" in text
+    assert "fused: forward already computes the gradient" in text
+    unfused = synthetic.without(synthetic.small(tmp_path), "timing")
+    assert "fused" not in markdown(unfused)

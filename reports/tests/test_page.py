@@ -137,6 +137,15 @@ def test_matrix_words(html):
         assert words in matrix
 
 
+def test_fused_is_a_badge_beside_the_implementation_and_is_explained(html):
+    speed = re.search(r'<section id="speed">.*?</section>', html, re.DOTALL).group(0)
+    badged = re.findall(r'<th scope="row"[^>]*>(\w+) <span class="badge">fused</span>', speed)
+    assert badged == ["compiled", "compiled"]
+    assert "fused: forward already computes the gradient" in speed
+    memory = re.search(r'<section id="memory">.*?</section>', html, re.DOTALL).group(0)
+    assert "badge" not in memory
+
+
 def test_findings_show_witness_reason_and_upstream(html):
     table = html[html.index('<section id="findings">') :]
     assert "0x1.8p+6" in table
@@ -214,6 +223,18 @@ def test_24_000_trials_fit_into_3_mb(tmp_path):
     assert html.stat().st_size < 3_000_000
     assert (tmp_path / "report.md").stat().st_size <= 60_000
     assert html.read_text(encoding="utf-8").count('<th scope="row">') < 4_000
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@pytest.mark.parametrize(("width", "cued"), [(500, True), (1600, False)])
+def test_a_matrix_that_is_wider_than_the_window_says_so(written, tmp_path, width, cued):
+    answer = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+         f"--window-size={width},900", "--virtual-time-budget=3000", "--dump-dom", written.as_uri()],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    css = re.search(r'<div class="(scroll[^"]*)"[^>]*aria-label="Outcomes of', answer.stdout).group(1).split()
+    assert ({"wide", "after"} <= set(css)) is cued
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")

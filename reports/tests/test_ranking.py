@@ -23,7 +23,9 @@ KNOWN = Finding("spurious_nan", "error", "accuracy", "loss", "NaN", {}, "listed 
 BREAK = Finding("graph_break", "warning", "compilation", "graph", "1 graph break")
 
 
-def answers(name, *findings, seconds=1e-3, probes=("accuracy", "overflow", "timing"), error=1.0, **numbers):
+def answers(
+    name, *findings, seconds=1e-3, probes=("accuracy", "protocol", "overflow", "timing"), error=1.0, **numbers
+):
     trial = Trial(CASE, name)
     timed = {"seconds": seconds, "seconds_low": seconds * 0.99, "seconds_high": seconds * 1.01, **numbers}
     content = {"accuracy": {"loss_ulps": 0.5, "gradient_ulps": error}, "timing": timed}
@@ -49,9 +51,9 @@ def test_rank_follows_the_worst_finding(tmp_path, findings, rank):
     assert ranks["mine"].rank == rank
 
 
-@pytest.mark.parametrize("probe", ["accuracy", "overflow"])
+@pytest.mark.parametrize("probe", ["accuracy", "protocol", "overflow"])
 def test_without_a_needed_probe_it_is_unproven_and_not_recommended(tmp_path, probe):
-    probes = tuple(p for p in ("accuracy", "overflow", "timing") if p != probe)
+    probes = tuple(p for p in ("accuracy", "protocol", "overflow", "timing") if p != probe)
     choice, ranks = decided(tmp_path, answers("mine", probes=probes))
     assert ranks["mine"].rank == "unproven"
     assert probe in ranks["mine"].cause
@@ -114,7 +116,7 @@ def test_controls_and_known_bad_are_never_recommended(tmp_path, fact):
 
 
 def test_without_times_the_most_accurate_is_recommended_and_it_is_said(tmp_path):
-    probes = ("accuracy", "overflow")
+    probes = ("accuracy", "protocol", "overflow")
     choice, _ = decided(tmp_path, answers("rough", probes=probes, error=9.0), answers("fine", probes=probes))
     assert choice.recommended.group.implementation == "fine"
     assert "not timed" in choice.reason
@@ -142,14 +144,14 @@ def test_the_baseline_wins_a_tie(tmp_path):
 def test_an_error_on_a_ladder_excludes(tmp_path):
     rung = Finding("spurious_overflow", "error", "overflow", "ladder scale", "from 88 on")
     climbed = Result(Trial(CASE, "mine"), "overflow", "ok", "", (rung,), {"first_failing_scale": 88.72})
-    _, ranks = decided(tmp_path, answers("mine", probes=("accuracy", "timing")), [climbed])
+    _, ranks = decided(tmp_path, answers("mine", probes=("accuracy", "protocol", "timing")), [climbed])
     assert ranks["mine"].rank == "excluded"
 
 
 def test_a_dead_gradient_on_a_ladder_is_a_limit_beside_the_rank(tmp_path):
     rung = Finding("dead_gradient", "warning", "overflow", "ladder gap", "from 16.75 on")
     climbed = Result(Trial(CASE, "mine"), "overflow", "ok", "", (rung,), {"first_dead_gap": 16.75})
-    choice, ranks = decided(tmp_path, answers("mine", probes=("accuracy", "timing")), [climbed])
+    choice, ranks = decided(tmp_path, answers("mine", probes=("accuracy", "protocol", "timing")), [climbed])
     assert ranks["mine"].rank == "rankable"
     assert "limits: gradient dead from gap 16.75" in choice.reason
 
