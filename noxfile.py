@@ -41,3 +41,17 @@ def selfbench(session: nox.Session) -> None:
     """Measures what the harness itself costs, against its targets."""
     session.install(*PINS, ".")
     session.run("python", "-P", "-m", "harness.cli.selfbench", *session.posargs)
+
+
+@nox.session
+def certify(session: nox.Session) -> None:
+    """Compares the oracles with Arb balls on random rows of every cell; fails on a miss."""
+    session.install(*PINS, ".")
+    session.run("python", "-P", "-m", "harness.cli.certify", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Plants every fault of the catalogue and writes docs/kill_matrix.md; fails on a survivor."""
+    session.install(*PINS, "-e", ".[test]")
+    session.run("python", "-P", "-m", "harness.tests.mutants.matrix", *session.posargs)

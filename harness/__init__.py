@@ -5,6 +5,8 @@ from harness.implementation import Contract as Contract
 from harness.implementation import Implementation as Implementation
 from harness.implementation import Known as Known
 from harness.implementation import above as above
+from harness.regime import Exhaustive as Exhaustive
+from harness.regime import Invalid as Invalid
 from harness.regime import Ladder as Ladder
 from harness.regime import Regime as Regime
 from harness.regime import Variant as Variant

@@ -9,7 +9,7 @@ changes; otherwise its recompile limit turns later cases silently into eager one
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -21,10 +21,11 @@ from harness.inputs import draw, draw_rung, on_device
 from harness.ledger import Ledger
 from harness.regime import Ladder
 from harness.results import Finding, Status
-from harness.sample import Sample
+from harness.sample import Sample, Shape
 from harness.standard import Standard, standard
 from harness.suite import Suite
 from harness.trial import Case
+from harness.vacuity import notes_of, vacuous_checks
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class OpenBlock:
         self._drawn: dict[int, tuple[Sample, dict[str, Any]]] = {}
         self._standards: dict[object, Standard] = {}
         self._bound: dict[str, Bound] = {}
+        self._vacuity: dict[int, dict[str, str]] = {}
 
     def drawn(self, repeat: int = 0) -> tuple[Sample, dict[str, Any]]:
         """Returns sample and options of a repeat."""
@@ -54,25 +56,45 @@ class OpenBlock:
             self._drawn[repeat] = draw(self.case, self.suite, seed=self.seed, repeat=repeat)
         return self._drawn[repeat]
 
+    def drawn_at(self, shape: Shape) -> tuple[Sample, dict[str, Any]] | None:
+        """Returns sample and options of the case at another shape; None where the regime fixes it."""
+        if self.suite.regime(self.case.regime).shape(shape) != shape:
+            return None
+        case = replace(self.case, batch=shape.batch, classes=shape.classes)
+        return draw(case, self.suite, seed=self.seed)
+
     def standard(self, name: str, repeat: int = 0) -> Standard:
         """Returns sample, truth and yardsticks under the definition of an implementation."""
-        definition = self.suite.implementation(name).contract.definition
-        key = (repeat, tuple(sorted((k, repr(v)) for k, v in definition.items())))
-        if key not in self._standards:
-            sample, options = self.drawn(repeat)
-            with self.ledger.spending("oracle"):
-                self._standards[key] = standard(self.suite, sample, options, self.case.dtype, definition)
-        return self._standards[key]
+        return self.kept(
+            repeat,
+            name,
+            lambda definition: standard(self.suite, *self.drawn(repeat), self.case.dtype, definition),
+        )
 
     def rung(self, ladder: Ladder, value: float, name: str) -> Standard:
-        """Returns the standard of a ladder at a value; cached, since all implementations climb it."""
+        """Returns the standard of a ladder at a value; all implementations climb the same one."""
+
+        def made(definition: Mapping[str, Any]) -> Standard:
+            drawn = draw_rung(ladder, value, self.case, self.suite, seed=self.seed)
+            return standard(self.suite, *drawn, self.case.dtype, definition)
+
+        return self.kept((ladder.name, value), name, made)
+
+    def kept(self, question: object, name: str, make: Callable[[Mapping[str, Any]], Standard]) -> Standard:
+        """Returns the standard of a question under an implementation's definition, made once."""
         definition = self.suite.implementation(name).contract.definition
-        key = (ladder.name, value, tuple(sorted((k, repr(v)) for k, v in definition.items())))
+        key = (question, tuple(sorted((k, repr(v)) for k, v in definition.items())))
         if key not in self._standards:
-            sample, options = draw_rung(ladder, value, self.case, self.suite, seed=self.seed)
             with self.ledger.spending("oracle"):
-                self._standards[key] = standard(self.suite, sample, options, self.case.dtype, definition)
+                self._standards[key] = make(definition)
         return self._standards[key]
+
+    def vacuity(self, name: str) -> Mapping[str, str]:
+        """Returns the notes on checks of this case that accept a null answer; judged once per truth."""
+        stand = self.standard(name)
+        if id(stand) not in self._vacuity:
+            self._vacuity[id(stand)] = notes_of(vacuous_checks(stand))
+        return self._vacuity[id(stand)]
 
     def bound(self, name: str) -> Bound:
         """Returns the callable of an implementation; what building it raises goes through."""

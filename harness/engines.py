@@ -14,13 +14,14 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from harness.environment import available_bytes
-from harness.plan import Block
-from harness.results import Result, Status
+from harness.outcome import KINDS, severity
+from harness.plan import INVALID_INPUT, Block
+from harness.results import Finding, Result, Status
 from harness.transport import WorkerProcess, describe_end
-from harness.trial import parse_trial
+from harness.trial import Trial, parse_trial
 
 POLL_SECONDS = 0.25
 STARTUP_SECONDS = 180.0
@@ -45,6 +46,19 @@ class Limits:
 
     timeout_seconds: float = 60.0
     memory_bytes: int = 0
+
+
+class Engine(Protocol):
+    """Something that carries tasks out; `spent_seconds` says by purpose where the time went."""
+
+    spent_seconds: defaultdict[str, float]
+
+    def run(self, tasks: list[Task], *, fresh: bool = False) -> Iterator[Result]:
+        """Yields results as they arrive; closing the iterator ends what is not finished."""
+
+
+# (workers at a time, limits of a question, who hears the messages that are no results)
+EngineFactory = Callable[[int, Limits, Callable[[dict[str, Any]], None]], Engine]
 
 
 @dataclass
@@ -216,10 +230,22 @@ class LocalEngine:
                 )
             return
         trial, probe = busy.begun
-        yield Result(parse_trial(trial), probe, status, f"{reason} during {probe}", notes={"output": tail})
+        yield death(parse_trial(trial), probe, status, reason, tail)
         rest = without(task, trial)
         if rest is not None:
             queue.appendleft(rest)
+
+
+def death(trial: Trial, probe: str, status: Status, reason: str, tail: str) -> Result:
+    """Returns the Result of a question during which its worker died.
+
+    Where invalid input was asked, the death is the answer: the finding `kills_process`.
+    """
+    if probe == INVALID_INPUT and status == "crashed":
+        sentence = f"{KINDS['kills_process'].sentence}: the process {reason}"
+        finding = Finding("kills_process", severity("kills_process"), probe, "labels", sentence)
+        return Result(trial, probe, "ok", "", (finding,), notes={"output": tail})
+    return Result(trial, probe, status, f"{reason} during {probe}", notes={"output": tail})
 
 
 def _readable(worker: WorkerProcess) -> bool:

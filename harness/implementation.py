@@ -37,6 +37,8 @@ class Known:
 
     `kind`, `variant`, `regime`, `dtype`, `device`, `group` and `probe` are names or shell-style
     patterns (or tuples of them); an empty one matches everything. `torch` is a version specifier.
+    `outside` says that the finding lies outside of what the implementation promises: it is shown and
+    counted as known, and an error there does not bar the implementation from being ranked.
     """
 
     kind: str | tuple[str, ...]
@@ -49,6 +51,7 @@ class Known:
     group: str | tuple[str, ...] = ()
     probe: str | tuple[str, ...] = ()
     torch: str = ""
+    outside: bool = False
 
     def __post_init__(self) -> None:
         if not self.reason:
@@ -78,15 +81,17 @@ class Contract:
 
     `dtypes`, `variants` and `devices` limit the declared domain (None: everything) and
     `except_regimes` takes regimes (and ladders, as "ladder NAME") out of it; trials outside are
-    `unsupported`. Further keywords are options of the suite that this implementation defines
+    `unsupported`. `result_dtype` names the dtype of the loss where it is not that of the inputs. Further
+    keywords are options of the suite that this implementation defines
     differently, e.g. `Contract(mean_denominator="rows")`: the oracle is asked with them.
     """
 
-    __slots__ = ("definition", "devices", "dtypes", "except_regimes", "variants")
+    __slots__ = ("definition", "devices", "dtypes", "except_regimes", "result_dtype", "variants")
     dtypes: tuple[str, ...] | None
     variants: tuple[str, ...] | None
     devices: tuple[str, ...] | None
     except_regimes: tuple[str, ...]
+    result_dtype: str | None
     definition: Options
 
     def __init__(
@@ -96,6 +101,7 @@ class Contract:
         variants: tuple[str, ...] | None = None,
         devices: tuple[str, ...] | None = None,
         except_regimes: tuple[str, ...] = (),
+        result_dtype: str | None = None,
         **definition: object,
     ) -> None:
         for name, value in (
@@ -103,6 +109,7 @@ class Contract:
             ("variants", variants),
             ("devices", devices),
             ("except_regimes", except_regimes),
+            ("result_dtype", result_dtype),
             ("definition", MappingProxyType(dict(definition))),
         ):
             object.__setattr__(self, name, value)

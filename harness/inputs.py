@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from harness.errors import SuiteError
-from harness.regime import Ladder, Regime, Variant
+from harness.regime import Exhaustive, Ladder, Regime, Variant
 from harness.sample import Sample, Shape
 from harness.suite import Suite
 from harness.trial import Case
@@ -77,14 +77,25 @@ def draw_rung(
     dtype = dtype_named(case.dtype)
     variant = suite.variant(case.variant)
     generator = generator_for(seed, case.suite, case.variant, ladder.name, case.dtype, case.classes)
-    shape = Shape(int(value), case.classes) if ladder.batch_is_value else case.shape
-    drawn = ladder.sample(value, shape, torch.finfo(dtype), generator)
+    drawn = ladder.sample(value, ladder.shape(value, case.shape), torch.finfo(dtype), generator)
     first = drawn.in_rows()[next(iter(drawn))]
     actual = Shape(first.shape[0], first.shape[1] if first.dim() > 1 else 1)
     options = resolved_options(suite, variant, actual, dtype)
     if variant.adapt is not None:
         drawn = variant.adapt(drawn, options, generator)
     return rounded(drawn, dtype), options
+
+
+def draw_exhaustive(exhaustive: Exhaustive, case: Case, suite: Suite) -> tuple[Sample, dict[str, Any]]:
+    """Returns one row per finite value of the case's 16-bit dtype, and the options without reduction."""
+    dtype = dtype_named(case.dtype)
+    patterns = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32).to(torch.int16)
+    values = patterns.view(dtype).double()
+    drawn = exhaustive.sample(values[values.isfinite()])
+    first = drawn.in_rows()[next(iter(drawn))]
+    actual = Shape(first.shape[0], first.shape[1] if first.dim() > 1 else 1)
+    options = resolved_options(suite, suite.variant(case.variant), actual, dtype)
+    return rounded(drawn, dtype), {**options, "reduction": "none"}
 
 
 def check_sample(drawn: object, regime: Regime, shape: Shape) -> Sample:

@@ -27,7 +27,8 @@ Mask = NDArray[np.bool_]
 class Yardstick:
     """Truth with its bounds: what each entry may be off by, and beyond what it is an error.
 
-    `labels` gives each entry the index of its group in `groups`. `is_loss` switches the rules that
+    The truth is `truth + tail` where a tail is given (oracle tier B1, for float64). `labels` gives each
+    entry the index of its group in `groups`. `is_loss` switches the rules that
     differ between losses and gradients; `poisoned` says that an input holds NaN.
     """
 
@@ -43,6 +44,13 @@ class Yardstick:
     form: Format
     is_loss: bool
     poisoned: bool
+    tail: Array | None = None
+
+    def off(self, got: Array) -> Array:
+        """Returns got - truth, high part first: the low part is below the rounding of that difference."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            difference = got - self.truth
+            return difference if self.tail is None else np.asarray(difference - self.tail)
 
 
 @dataclass(frozen=True)
@@ -78,11 +86,13 @@ def yardstick(
     scale: Array | float = 1.0,
     is_loss: bool,
     poisoned: bool = False,
+    tail: Array | None = None,
+    floor: float = 0.0,
 ) -> Yardstick:
     """Returns the yardstick of a truth; `labels` default to the first group."""
     return Yardstick(
         truth=truth,
-        strict=strict_bound(truth, sensitivity, form, classes, rows, rounding),
+        strict=strict_bound(truth, sensitivity, form, classes, rows, rounding) + floor,
         error=error_bound(truth, form, classes, rows, scale),
         spacing=ulp(truth, form),
         sensitivity=sensitivity,
@@ -93,6 +103,7 @@ def yardstick(
         form=form,
         is_loss=is_loss,
         poisoned=poisoned,
+        tail=tail,
     )
 
 
@@ -100,7 +111,7 @@ def judge(stick: Yardstick, got: Array) -> Judgement:
     """Judges an array of results (float64, exact copies of what came back) of the truth's shape."""
     got_finite = np.isfinite(got)
     with np.errstate(invalid="ignore", over="ignore"):
-        errors = np.abs(got - stick.truth)
+        errors = np.abs(stick.off(got))
         comparable = got_finite & stick.defined & ~stick.infinite
         if comparable.all():
             broken = errors > stick.strict

@@ -30,10 +30,10 @@ def annotated(result: Result, implementation: Implementation, torch_version: str
     for finding in result.findings:
         entry = entry_for(implementation, result, finding, torch_version)
         if entry is None:
-            findings.append(replace(finding, known=""))
+            findings.append(replace(finding, known="", outside=False))
         else:
             upstream = f" ({entry.upstream})" if entry.upstream else ""
-            findings.append(replace(finding, known=f"{entry.reason}{upstream}"))
+            findings.append(replace(finding, known=f"{entry.reason}{upstream}", outside=entry.outside))
     return replace(result, findings=tuple(findings))
 
 

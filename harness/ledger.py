@@ -19,18 +19,25 @@ class Ledger:
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._inner = 0.0
 
     @contextmanager
     def spending(self, purpose: str) -> Iterator[None]:
-        """Books the seconds of a block of code; time in the compiler is booked as its own."""
+        """Books the seconds of a block of code; time in the compiler is booked as its own.
+
+        Blocks may nest: what an inner one books is not booked by the outer one again.
+        """
         compiler_before = compiler_seconds()
+        outer, self._inner = self._inner, 0.0
         start = time.perf_counter()
         try:
             yield
         finally:
-            compiled = compiler_seconds() - compiler_before
-            self.book(purpose, time.perf_counter() - start - compiled)
+            spent = time.perf_counter() - start
+            compiled = 0.0 if self._inner else compiler_seconds() - compiler_before
+            self.book(purpose, max(0.0, spent - compiled - self._inner))
             self.book("compiler", compiled)
+            self._inner = outer + spent
 
     def book(self, purpose: str, seconds: float) -> None:
         """Adds seconds to a purpose."""

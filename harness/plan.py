@@ -17,8 +17,20 @@ from harness.results import Result, Status
 from harness.trial import Case, Trial, case_from
 
 # The order in which a block is asked; timing has a phase of its own.
-PROBES = ("compilation", "accuracy", "overflow", "memory", "timing")
+# invalid_input comes last of a block, since a worker may die of it.
+PROBES = (
+    "compilation",
+    "accuracy",
+    "protocol",
+    "overflow",
+    "determinism",
+    "spread",
+    "memory",
+    "invalid_input",
+    "timing",
+)
 ADMISSION = "admission"
+INVALID_INPUT = "invalid_input"
 
 
 @dataclass(frozen=True)

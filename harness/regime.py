@@ -1,4 +1,4 @@
-"""What is put to an implementation: options (Variant), distributions (Regime), climbs (Ladder).
+"""What is put to an implementation: options, distributions, climbs, and what is no input.
 
 Functions here draw in float64 on the CPU from the generator they are given and from nothing else;
 the harness rounds to the dtype of the case. The trap: a regime must not look at the dtype except
@@ -18,6 +18,7 @@ from harness.sample import Sample, Shape
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 
 class SampleFunction(Protocol):
@@ -95,6 +96,20 @@ class Regime:
 
 
 @dataclass(frozen=True)
+class Invalid:
+    """An input that a family must refuse: `change(sample, options)` makes it out of a valid one."""
+
+    name: str
+    change: Callable[[Sample, Options], Sample]
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        checked_name(f"Invalid({self.name!r})", self.name)
+        if not self.about:
+            object.__setattr__(self, "about", first_line(self.change))
+
+
+@dataclass(frozen=True)
 class Ladder:
     """A one-parameter family of samples that is climbed until an implementation stops being right.
 
@@ -102,7 +117,8 @@ class Ladder:
     Rungs go from `start` by `step`, or double without one (beyond 2^8 the exponent grows by a fifth).
     `question` is "failure" (a finding of severity error) or "dead_gradient"; the first failing pair of
     rungs is bisected until it is closer than `resolution` or than `relative` times the value, unless
-    both are 0. `names` is what a value means, with its unit; `batch_is_value` marks a ladder of rows.
+    both are 0. `names` is what a value means, with its unit; `batch_is_value` marks a ladder of rows,
+    `classes_is_value` one of classes.
     """
 
     name: str
@@ -115,6 +131,19 @@ class Ladder:
     resolution: float = 0.0
     relative: float = 0.0
     batch_is_value: bool = False
+    classes_is_value: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether a value is a number of rows or classes."""
+        return self.batch_is_value or self.classes_is_value
+
+    def shape(self, value: float, usual: Shape) -> Shape:
+        """Returns the shape that a value asks for."""
+        return Shape(
+            int(value) if self.batch_is_value else usual.batch,
+            int(value) if self.classes_is_value else usual.classes,
+        )
 
     def rungs(self, finfo: torch.finfo) -> list[float]:
         """Returns the values to be tried, in climbing order, the top included."""
@@ -125,10 +154,26 @@ class Ladder:
         values, exponent = [], 0.0
         while self.start * 2.0**exponent < top:
             values.append(self.start * 2.0**exponent)
-            exponent = exponent + 1 if exponent < 17 and self.batch_is_value else _higher(exponent)
+            exponent = exponent + 1 if exponent < 17 and self.counts else _higher(exponent)
             if exponent >= 1023:
                 break
         return [*values, top]
+
+
+@dataclass(frozen=True)
+class Exhaustive:
+    """One scalar of the input through every finite value of a 16-bit dtype: exact counts, no sampling.
+
+    `sample(values)` returns one row per float64 value (K,); it must store the values unchanged.
+    `names` is what the scalar means.
+    """
+
+    name: str
+    sample: Callable[[Tensor], Sample]
+    names: str
+
+    def __post_init__(self) -> None:
+        checked_name(f"Exhaustive({self.name!r})", self.name)
 
 
 def _higher(exponent: float) -> float:

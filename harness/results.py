@@ -56,6 +56,21 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("off_target_ulps", "ulp", "accuracy", "largest error of an off-target entry"),
     Quantity("tail_ulps", "ulp", "accuracy", "largest error of an entry below 2^-12 of its row's largest"),
     Quantity("ignored_ulps", "ulp", "accuracy", "largest error of an entry of an ignored row"),
+    Quantity("questions", "count", "protocol", "protocol questions asked"),
+    Quantity("questions_unsupported", "count", "protocol", "protocol questions refused, as they may be"),
+    Quantity("repeat_ulps", "ulp", "determinism", "largest difference between repeats, 0: same bits"),
+    Quantity("permutation_ulps", "ulp", "determinism", "largest difference after reordering the rows"),
+    Quantity("slicing_ulps", "ulp", "determinism", "largest difference of a row in a smaller batch"),
+    Quantity("layout_ulps", "ulp", "determinism", "largest difference with the axes stored in reverse"),
+    Quantity("threads_ulps", "ulp", "determinism", "largest difference between one thread and several"),
+    Quantity("seeds", "count", "spread", "samples that the distribution comes from"),
+    Quantity("norm_error_low", "1", "spread", "lowest |g^-g|_2/|g|_2 over the seeds"),
+    Quantity("norm_error_median", "1", "spread", "median |g^-g|_2/|g|_2 over the seeds"),
+    Quantity("norm_error_high", "1", "spread", "highest |g^-g|_2/|g|_2 over the seeds"),
+    Quantity("bias_ulps", "ulp", "spread", "mean signed gradient error over the seeds"),
+    Quantity("bias_standard_error_ulps", "ulp", "spread", "its standard error"),
+    Quantity("invalid_inputs", "count", "invalid_input", "invalid inputs asked"),
+    Quantity("invalid_inputs_refused", "count", "invalid_input", "invalid inputs refused by raising"),
     Quantity("input_bytes", "bytes", "memory", "bytes of all input tensors"),
     Quantity("forward_peak_bytes", "bytes", "memory", "peak during forward, inputs excluded"),
     Quantity("backward_peak_bytes", "bytes", "memory", "peak during backward, inputs excluded"),
@@ -88,8 +103,10 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("bytes_per_second", "B/s", "timing", "minimal traffic over seconds"),
     Quantity("copy_bandwidth_share", "1", "timing", "bytes_per_second over the measured copy bandwidth"),
 )
-# Each climbed ladder adds first_failing_<ladder> and first_nonfinite_<ladder>, or first_dead_<ladder>.
-LADDER_PREFIXES = ("first_failing_", "first_nonfinite_", "first_dead_")
+# Each climbed ladder adds first_failing_, first_nonfinite_, loss_fails_ and gradient_fails_<ladder>, or
+# first_dead_<ladder>; each exhaustive question adds exhaustive_<name>_inputs and _<kind> in 16 bits.
+LADDER_PREFIXES = ("first_failing_", "first_nonfinite_", "loss_fails_", "gradient_fails_", "first_dead_")
+EXHAUSTIVE_PREFIX = "exhaustive_"
 
 
 def number_class(value: float | None) -> NumberClass:
@@ -119,7 +136,7 @@ class Finding:
     """A named defect with the witness that reproduces it.
 
     `witness` holds hex floats, never decimals; `known` is the reason of the Known entry that covers
-    it, empty when there is none.
+    it, empty when there is none, and `outside` whether that entry puts it outside of the declared domain.
     """
 
     kind: str
@@ -129,6 +146,12 @@ class Finding:
     message: str
     witness: Mapping[str, Any] = field(default_factory=dict)
     known: str = ""
+    outside: bool = False
+
+    @property
+    def bars(self) -> bool:
+        """Whether the finding bars its implementation from being ranked."""
+        return self.severity == "error" and not self.outside
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form."""
@@ -140,6 +163,7 @@ class Finding:
             "message": self.message,
             "witness": dict(self.witness),
             "known": self.known,
+            "outside": self.outside,
         }
 
     @classmethod
@@ -153,6 +177,7 @@ class Finding:
             form["message"],
             form["witness"],
             form["known"],
+            form.get("outside", False),
         )
 
 

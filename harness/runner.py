@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.discovery import Discovered, Selection
-from harness.engines import Limits, LocalEngine, Task
+from harness.engines import EngineFactory, Limits, LocalEngine, Task
 from harness.journal import Journal, SampleLog, cut_torn_line, journal_key
 from harness.known import annotated
 from harness.plan import Block, Plan
@@ -40,6 +40,7 @@ class Order:
     limits: Limits = field(default_factory=Limits)
     measure: Measure = field(default_factory=Measure)
     retry: tuple[str, ...] = ()
+    engine: EngineFactory = LocalEngine
 
 
 class Runner:
@@ -124,7 +125,7 @@ class Runner:
                     blocks.append(Block(block.case, {n: tuple(p) for n, p in probes.items()}))
             if blocks:
                 tasks.append(self._task("answer", len(tasks), blocks, questions, {}))
-        engine = LocalEngine(self._order.workers, self._order.limits, lambda message: None)
+        engine = self._order.engine(self._order.workers, self._order.limits, lambda message: None)
         total, done = sum(len(task.open) for task in tasks), 0
         results = engine.run(tasks)
         try:
@@ -203,7 +204,7 @@ class Runner:
                 self._tell("timing", done, total)
                 _store(log, case, process, keys[case], self.stopwatch.complete[case][process])
 
-        engine = LocalEngine(1, self._order.limits, hear)
+        engine = self._order.engine(1, self._order.limits, hear)
         results = engine.run(tasks, fresh=True)
         try:
             for result in results:

@@ -1,66 +1,82 @@
-"""One input with its truth and yardsticks, and what an implementation answered to it.
+"""One input with its truth and yardsticks: what every answer of a block is judged by.
 
 A `Standard` is made once per (case, definition) and put to every implementation of a block, so that
-inputs and truth are never computed twice; truth is computed from a private copy. `observe` calls
-one implementation, forward and backward, and judges loss and gradients. The trap: the upstream
-gradient of an unreduced loss is made of powers of two, so that it adds no rounding of its own but
-differs from row to row.
+inputs and truth are never computed twice; truth is computed from a private copy. `under` gives the
+same inputs under another upstream gradient: the truth of a row is linear in it, so the rows are
+evaluated once. The trap: the upstream gradient of an unreduced loss is made of powers of two, so
+that it adds no rounding of its own but differs from row to row.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.calling import Bound, NotALossError, failure, gradients_of, leaves
-from harness.judge import Defect, Judgement, Yardstick, group_labels, judge, yardstick
-from harness.metrics import FORMATS, Format
+from harness.judge import Yardstick, group_labels, yardstick
+from harness.metrics import FORMATS
 from harness.oracle.autograd import Reference
+from harness.oracle.ball import Ball, enclosure
+from harness.oracle.closed_form import ClosedForm
 from harness.oracle.reduction import Array
-from harness.oracle.truth import RowOracle, Truth, reduced
-from harness.outcome import KINDS, severity
-from harness.results import Finding, Status
+from harness.oracle.truth import RowOracle, RowTruth, Tier, Truth, reduced
 from harness.sample import Sample, rows
 from harness.suite import Suite
 
-WITNESS_ENTRIES = 16
+
+@dataclass(frozen=True)
+class Grouping:
+    """Group names and the group of every entry of a gradient."""
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
 class Standard:
-    """A stored sample, the options it is asked with, its truth and the bounds around it."""
+    """A stored sample, the options it is asked with, its truth and the bounds around it.
 
+    `options` are those of the call, `asked` those of the oracle (the implementation's definition
+    merged in); `row_inputs` holds the tensors unfolded into rows, by name.
+    """
+
+    suite: Suite
     sample: Sample
     options: Mapping[str, Any]
+    asked: Mapping[str, Any]
     upstream: Tensor
+    row_truth: RowTruth
     truth: Truth
     loss: Yardstick
     gradients: Mapping[str, Yardstick]
+    grouping: Mapping[str, Grouping]
     input_sensitivity: Array
-    row_groups: Mapping[str, Any]
+    row_inputs: Mapping[str, Tensor]
+    # What `enclosure` has proved, so that a place is proved once however many answers are wrong there.
+    proved: dict[tuple[str, tuple[int, ...]], Ball] = field(default_factory=dict, repr=False, compare=False)
 
+    def enclosure(self, tensor: str, place: tuple[int, ...]) -> Ball | None:
+        """Returns the ball of one number of the truth; None where the family states no `exact`."""
+        form = self.suite.oracle
+        if not isinstance(form, ClosedForm) or form.exact is None:
+            return None
+        if (tensor, place) not in self.proved:
+            upstream = self.upstream.reshape(-1).double().numpy()
+            self.proved[tensor, place] = enclosure(
+                form, self.row_inputs, self.asked, upstream, tensor, place, truth=self.truth
+            )
+        return self.proved[tensor, place]
 
-@dataclass(frozen=True)
-class Observation:
-    """What one call answered: losses and gradients as float64 arrays, and what is wrong with them."""
-
-    status: Status
-    reason: str = ""
-    loss: Array | None = None
-    loss_judgement: Judgement | None = None
-    gradients: Mapping[str, Array] | None = None
-    gradient_judgements: Mapping[str, Judgement] | None = None
-    findings: tuple[Finding, ...] = ()
-
-    def worst_is_error(self) -> bool:
-        """Tells whether a finding has severity error."""
-        return any(finding.severity == "error" for finding in self.findings)
+    def under(self, upstream: Tensor) -> Standard:
+        """Returns the same inputs judged under another upstream gradient (shape of the loss)."""
+        truth = reduced(self.row_truth, self.asked, upstream.reshape(-1).double().numpy())
+        sticks = _gradient_sticks(self, truth)
+        return replace(self, upstream=upstream, truth=truth, gradients=sticks, proved={})
 
 
 def row_oracle(suite: Suite) -> RowOracle:
@@ -93,21 +109,6 @@ def asked_upstream(sample: Sample, options: Mapping[str, Any]) -> Tensor:
     return torch.tensor(2.0, dtype=sample.tensors[0].dtype) if several is None else several
 
 
-def overwritten(sample: Sample, stored: Sample) -> list[str]:
-    """Names the inputs whose bits are no longer those that were stored."""
-    return [name for name in stored if not _same_bits(sample[name].detach().cpu(), stored[name])]
-
-
-def _same_bits(one: Tensor, other: Tensor) -> bool:
-    """Compares bits, so that NaN equals NaN; a changed dtype or shape is a difference."""
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return False
-    if not one.is_floating_point():
-        return torch.equal(one, other)
-    whole = {8: torch.int64, 4: torch.int32, 2: torch.int16}[one.element_size()]
-    return torch.equal(one.contiguous().view(whole), other.contiguous().view(whole))
-
-
 def standard(
     suite: Suite, sample: Sample, options: Mapping[str, Any], dtype: str, definition: Mapping[str, Any]
 ) -> Standard:
@@ -116,181 +117,93 @@ def standard(
     asked = {**options, **definition}
     inputs = {name: tensor.detach().clone() for name, tensor in sample.in_rows().items()}
     upstream = asked_upstream(sample, options)
-    row_truth = row_oracle(suite).evaluate(inputs, asked, sample.gradients)
+    # float64 answers are judged by pairs of float64; anything narrower by float64.
+    tier: Tier = "B1" if dtype == "float64" else "B0"
+    row_truth = row_oracle(suite).evaluate(inputs, asked, sample.gradients, tier=tier)
     truth = reduced(row_truth, asked, upstream.reshape(-1).double().numpy())
-    first = inputs[next(iter(inputs))]
-    classes = first.shape[1] if first.dim() > 1 else 1
-    poisoned = any(bool(t.isnan().any()) for t in inputs.values() if t.is_floating_point())
-    ignored = None if suite.ignored is None else suite.ignored(inputs, asked).numpy()
-    masks = {} if suite.groups is None else {n: m.numpy() for n, m in suite.groups(inputs, asked).items()}
-    sticks: dict[str, Yardstick] = {}
-    by_input = np.abs(truth.value)
-    for name, gradient in truth.gradients.items():
-        fitting = [(group, mask) for group, mask in masks.items() if mask.shape == gradient.shape]
-        groups, labels = group_labels(gradient, fitting, ignored)
-        scale = truth.row_scale.reshape(-1, *([1] * (gradient.ndim - 1)))
-        sticks[name] = yardstick(
-            gradient,
-            truth.gradient_sensitivities[name],
-            form,
-            classes=classes,
-            rows=1,
-            rounding=truth.rounding,
-            groups=tuple(f"{name}/{group}" for group in groups),
-            labels=labels,
-            scale=scale,
-            is_loss=False,
-            poisoned=poisoned,
-        )
-        by_input = by_input + _input_share(inputs[name], row_truth.gradients[name], truth)
     loss = yardstick(
         truth.value,
         truth.value_sensitivity,
         form,
-        classes=classes,
+        classes=_classes(inputs),
         rows=truth.reduced_rows,
         rounding=truth.rounding,
         groups=("loss",),
         is_loss=True,
-        poisoned=poisoned,
+        poisoned=_poisoned(inputs),
+        tail=truth.value_tail,
+        floor=truth.floor,
     )
-    return Standard(sample, options, upstream, truth, loss, sticks, by_input, inputs)
+    by_input = np.abs(truth.value)
+    for name in truth.gradients:
+        by_input = by_input + _input_share(inputs[name], row_truth.gradients[name], truth)
+    stand = Standard(
+        suite=suite,
+        sample=sample,
+        options=options,
+        asked=asked,
+        upstream=upstream,
+        row_truth=row_truth,
+        truth=truth,
+        loss=loss,
+        gradients={},
+        grouping=_groupings(suite, inputs, asked, truth),
+        input_sensitivity=by_input,
+        row_inputs=inputs,
+    )
+    return replace(stand, gradients=_gradient_sticks(stand, truth))
+
+
+def _gradient_sticks(stand: Standard, truth: Truth) -> dict[str, Yardstick]:
+    sticks = {}
+    for name, gradient in truth.gradients.items():
+        grouping = stand.grouping[name]
+        sticks[name] = yardstick(
+            gradient,
+            truth.gradient_sensitivities[name],
+            stand.loss.form,
+            classes=_classes(stand.row_inputs),
+            rows=1,
+            rounding=truth.rounding,
+            groups=grouping.names,
+            labels=grouping.labels,
+            scale=truth.row_scale.reshape(-1, *([1] * (gradient.ndim - 1))),
+            is_loss=False,
+            poisoned=stand.loss.poisoned,
+            tail=truth.gradient_tails.get(name),
+            floor=truth.floor,
+        )
+    return sticks
+
+
+def _groupings(
+    suite: Suite, inputs: Mapping[str, Tensor], asked: Mapping[str, Any], truth: Truth
+) -> dict[str, Grouping]:
+    ignored = None if suite.ignored is None else suite.ignored(inputs, asked).numpy()
+    masks = {} if suite.groups is None else {n: m.numpy() for n, m in suite.groups(inputs, asked).items()}
+    found = {}
+    for name, gradient in truth.gradients.items():
+        fitting = [(group, mask) for group, mask in masks.items() if mask.shape == gradient.shape]
+        groups, labels = group_labels(gradient, fitting, ignored)
+        found[name] = Grouping(tuple(f"{name}/{group}" for group in groups), labels)
+    return found
+
+
+def _classes(inputs: Mapping[str, Tensor]) -> int:
+    first = inputs[next(iter(inputs))]
+    return first.shape[1] if first.dim() > 1 else 1
+
+
+def _poisoned(inputs: Mapping[str, Tensor]) -> bool:
+    return any(bool(t.isnan().any()) for t in inputs.values() if t.is_floating_point())
 
 
 def _input_share(tensor: Tensor, gradient: Array, truth: Truth) -> Array:
     """Returns sum_k |v_k dy/dv_k| of one input, reduced like the value (numerics: A2)."""
     with np.errstate(invalid="ignore", over="ignore"):
         products = np.abs(np.nan_to_num(tensor.double().numpy()) * gradient)
-        per_row = products.reshape(len(products), -1).sum(axis=1)
+        per_row = products.reshape(len(products), -1).sum(axis=1) if len(products) else np.zeros(0)
         if truth.value.ndim:
             return np.asarray(per_row)
         factor = 1.0 if truth.reduced_rows == 1 else float(truth.row_scale.max(initial=0.0))
         return np.asarray(per_row.sum() * factor)
-
-
-def observe(
-    bound: Bound, stand: Standard, dtype: str, device: str, probe: str, *, sample: Sample | None = None
-) -> Observation:
-    """Calls an implementation on a standard, forward and backward, and judges its answers.
-
-    It is called on private copies, or on `sample` where that already holds the same contents.
-    Whatever it raises becomes a status or the finding `raises`; no Exception comes out of here.
-    """
-    sample = sample or leaves(stand.sample, device)
-    try:
-        with bound.ledger.spending("implementation"):
-            loss = bound.loss(sample.tensors)
-        expected = tuple(stand.upstream.shape)
-        if tuple(loss.shape) != expected:
-            sentence = f"loss has shape {tuple(loss.shape)}, the contract says {expected}"
-            return Observation("ok", findings=(_plain("shape", probe, "loss", sentence),))
-        upstream = stand.upstream.to(device, loss.dtype)
-        with bound.ledger.spending("implementation"):
-            found = gradients_of(loss, sample, upstream)
-    except NotALossError as error:
-        return Observation("ok", findings=(_plain("shape", probe, "loss", str(error)),))
-    except Exception as error:
-        status, reason = failure(error)
-        if status is not None:
-            return Observation(status, reason)
-        return Observation("ok", reason, findings=(_plain("raises", probe, "call", reason),))
-    got_loss = loss.detach().cpu().double().reshape(stand.truth.value.shape).numpy()
-    judged_loss = judge(stand.loss, got_loss)
-    findings = [_described(d, stand.loss, got_loss, stand, probe, None) for d in judged_loss.defects]
-    got_gradients: dict[str, Array] = {}
-    judged_gradients: dict[str, Judgement] = {}
-    for name, gradient in found.items():
-        if gradient is None:
-            findings.append(_plain("no_gradient", probe, name, f"no gradient reached {name}"))
-            continue
-        stick = stand.gradients[name]
-        flat = rows(gradient.detach(), stand.sample.layout).cpu().double().numpy()
-        if flat.shape != stick.truth.shape:
-            sentence = f"gradient of {name} has shape {tuple(gradient.shape)}"
-            findings.append(_plain("shape", probe, name, sentence))
-            continue
-        got_gradients[name] = flat
-        judged_gradients[name] = judge(stick, flat)
-        findings += [_described(d, stick, flat, stand, probe, name) for d in judged_gradients[name].defects]
-    if changed := overwritten(sample, stand.sample):
-        findings.append(_plain("overwrites", probe, "inputs", f"wrote into {', '.join(changed)}"))
-    split = _split_finding(stand, judged_loss, judged_gradients, probe)
-    return Observation(
-        "ok",
-        "",
-        got_loss,
-        judged_loss,
-        got_gradients,
-        judged_gradients,
-        tuple(findings) + split,
-    )
-
-
-def _split_finding(
-    stand: Standard, loss: Judgement, gradients: Mapping[str, Judgement], probe: str
-) -> tuple[Finding, ...]:
-    sides = {"loss": loss.finite, **{name: judgement.finite for name, judgement in gradients.items()}}
-    if len(set(sides.values())) < 2:
-        return ()
-    good = ", ".join(name for name, finite in sides.items() if finite)
-    bad = ", ".join(name for name, finite in sides.items() if not finite)
-    return (_plain("loss_gradient_split", probe, "call", f"finite: {good}; not finite: {bad}"),)
-
-
-def _plain(kind: str, probe: str, group: str, message: str) -> Finding:
-    return Finding(kind, severity(kind), probe, group, message)
-
-
-def _described(
-    defect: Defect, stick: Yardstick, got: Array, stand: Standard, probe: str, tensor: str | None
-) -> Finding:
-    place = np.unravel_index(defect.place, stick.truth.shape) if stick.truth.ndim else ()
-    exact, answer, form = float(stick.truth[place]), float(got[place]), stick.form
-    size = _size_in_words(exact, answer, float(stick.spacing[place]))
-    total = int((stick.labels == stick.groups.index(defect.group)).sum())
-    message = f"{defect.count} of {total}: {KINDS[defect.kind].sentence}; worst {size}"
-    witness = {
-        "tensor": tensor or "loss",
-        "place": [int(index) for index in place],
-        "truth": exact.hex(),
-        "got": answer.hex(),
-        "dtype": form.name,
-        "inputs": _witness_inputs(stand, place),
-    }
-    return Finding(defect.kind, defect.severity, probe, defect.group, message, witness)
-
-
-def _size_in_words(exact: float, answer: float, spacing: float) -> str:
-    from harness.units import number
-
-    where = f"{number(answer)} for {number(exact)}"
-    if not (math.isfinite(exact) and math.isfinite(answer)):
-        return where
-    return f"{where} ({number(abs(answer - exact) / spacing)} ulp)"
-
-
-def _witness_inputs(stand: Standard, place: tuple[Any, ...]) -> dict[str, Any]:
-    """Returns the input row of a place in hex floats; long rows by their largest and the entry."""
-    row = int(place[0]) if place else 0
-    shown: dict[str, Any] = {}
-    for name, tensor in stand.row_groups.items():
-        entry = tensor[row]
-        if entry.dim() == 0:
-            shown[name] = _exact_text(entry)
-        elif entry.numel() <= WITNESS_ENTRIES:
-            shown[name] = [_exact_text(value) for value in entry]
-        else:
-            columns = {int(entry.double().nan_to_num().argmax())}
-            columns |= {int(place[1])} if len(place) > 1 else set()
-            shown[name] = {str(c): _exact_text(entry[c]) for c in sorted(columns)}
-            shown[f"{name}_entries"] = entry.numel()
-    return shown
-
-
-def _exact_text(value: Tensor) -> str | int:
-    return float(value).hex() if value.is_floating_point() else int(value)
-
-
-def format_of(dtype: str) -> Format:
-    """Returns the format of a dtype name."""
-    return FORMATS[dtype]

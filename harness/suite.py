@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harness.declaration import Options, by_name, checked_name, require, unique
 from harness.errors import SuiteError, unknown
 from harness.implementation import Implementation
-from harness.regime import Ladder, Regime, Variant
+from harness.regime import Exhaustive, Invalid, Ladder, Regime, Variant
 from harness.sample import Sample, Shape
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Suite:
     groups: Callable[[Mapping[str, Tensor], Options], Mapping[str, Tensor]] | None = None
     ignored: Callable[[Mapping[str, Tensor], Options], Tensor] | None = None
     ladders: tuple[Ladder, ...] = ()
+    exhaustive: tuple[Exhaustive, ...] = ()
+    invalid: tuple[Invalid, ...] = ()
     examples: tuple[Example, ...] = ()
     identities: tuple[Identity, ...] = ()
     shapes: Shapes = Shapes()
@@ -121,6 +123,8 @@ class Suite:
             ("regimes", Regime),
             ("variants", Variant),
             ("ladders", Ladder),
+            ("exhaustive", Exhaustive),
+            ("invalid", Invalid),
             ("examples", Example),
             ("identities", Identity),
         ):

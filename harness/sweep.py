@@ -1,79 +1,40 @@
-"""Axes to plan: what a user asked for times what the suites declare, composed by a profile.
+"""Axes to plan: what a user asked for times what the suites declare, admitted trial by trial.
 
-quick: all regimes x dtypes at the usual variant, a covering set over variant x regime x dtype x
-shape, ladders once per dtype, at most ARTEFACTS compiled forms, time and memory at real shapes.
-full: the whole product. llm: vocabulary-sized classes at batches that fit. An axis value that the
-user gives replaces the profile's. The trap: what a profile leaves out is said, never silent.
+A profile composes the cases; here they are filtered, refused where an implementation cannot be asked or
+the machine has no memory for it, and cut to ARTEFACTS compiled forms under quick. The trap: a trial that
+cannot be asked is a refusal with a reason, since a trial that merely vanished would look like a pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from itertools import product
+from collections.abc import Mapping
 from typing import Any
 
 from harness.calling import admission
 from harness.environment import absent_devices, available_bytes
 from harness.errors import UsageError, unknown
 from harness.filters import filter_predicate, keyword_predicate
-from harness.pairs import covering
 from harness.plan import PROBES, Absent, Block, Plan, Refusal
-from harness.regime import Regime
-from harness.sample import Shape
+from harness.profiles import COMPOSERS, PROFILES, Asked
+from harness.profiles import Sweep as Sweep
 from harness.suite import Suite
 from harness.trial import DEVICES, DTYPES, Case, Trial
 
-PROFILES = ("quick", "full", "llm")
 ARTEFACTS = 40
-TIMED_DTYPES = ("float32", "bfloat16", "float16")
-LLM_CLASSES = (32000, 50257, 128256, 256000)
-LLM_BATCHES = (16, 1024)
 # float64 truth, sensitivities, bounds and labels, and several copies in the dtype while judging.
 ORACLE_BYTES_PER_ENTRY = 80
 COPIES_PER_ENTRY = 8
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The axes a user asked for; None leaves an axis to the profile."""
-
-    profile: str = "quick"
-    variants: tuple[str, ...] | None = None
-    regimes: tuple[str, ...] | None = None
-    dtypes: tuple[str, ...] | None = None
-    devices: tuple[str, ...] | None = None
-    batches: tuple[int, ...] | None = None
-    classes: tuple[int, ...] | None = None
-    threads: tuple[int, ...] = (1,)
-    probes: tuple[str, ...] | None = None
-    filters: tuple[str, ...] = ()
-    keyword: str = ""
-    excludes: tuple[Mapping[str, Any], ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-class _Cases:
-    """Collects which implementation is asked which probe in which case, in order."""
-
-    def __init__(self) -> None:
-        self.asked: dict[Case, dict[str, dict[str, None]]] = {}
-
-    def add(self, case: Case, names: Iterable[str], probes: Iterable[str]) -> None:
-        for name in names:
-            self.asked.setdefault(case, {}).setdefault(name, {}).update(dict.fromkeys(probes))
 
 
 def planned(sweep: Sweep, suites: Mapping[str, Suite]) -> Plan:
     """Returns the plan of a sweep over suites; raises UsageError for values that do not exist."""
     _check(sweep, suites)
     present, absent = _devices(sweep)
-    composed = _Cases()
+    composed = Asked()
     left_out: list[str] = []
     for suite in suites.values():
         for device in present:
-            _COMPOSERS[sweep.profile](composed, suite, device, sweep, left_out)
+            COMPOSERS[sweep.profile](composed, suite, device, sweep, left_out)
     return _admitted(composed, suites, sweep, absent, left_out)
 
 
@@ -107,156 +68,6 @@ def _devices(sweep: Sweep) -> tuple[list[str], list[Absent]]:
     return [device for device in asked if device not in missing], absent
 
 
-def _kept(suite: Suite, sweep: Sweep) -> tuple[list[str], list[Regime], list[str]]:
-    """Returns variants, regimes and dtypes of a suite that the sweep wants; the first variant is usual."""
-    variants = [v.name for v in suite.variants if sweep.variants is None or v.name in sweep.variants]
-    regimes = [r for r in suite.regimes if sweep.regimes is None or r.name in sweep.regimes]
-    return variants, regimes, list(sweep.dtypes or DTYPES)
-
-
-def _shapes(declared: Iterable[Shape], sweep: Sweep) -> list[Shape]:
-    """Returns shapes with the axes that the user gave put in their place."""
-    shapes = [
-        Shape(batch, classes)
-        for shape in declared
-        for batch, classes in product(sweep.batches or (shape.batch,), sweep.classes or (shape.classes,))
-    ]
-    return list(dict.fromkeys(shapes))
-
-
-def _names(suite: Suite, *, compiled: bool | None = None) -> list[str]:
-    return [i.name for i in suite.implementations if compiled is None or i.compiled is compiled]
-
-
-def _case(
-    suite: Suite, variant: str, regime: Regime, dtype: str, device: str, shape: Shape, threads: int
-) -> Case:
-    fixed = regime.shape(shape)
-    return Case(suite.name, variant, regime.name, dtype, device, fixed.batch, fixed.classes, threads)
-
-
-def _quick(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: list[str]) -> None:
-    variants, regimes, dtypes = _kept(suite, sweep)
-    if not variants or not regimes:
-        return
-    usual = _shapes([suite.shapes.usual], sweep)
-    timed_dtypes = [d for d in dtypes if d in TIMED_DTYPES] or dtypes
-    home = regimes[0]
-    for threads in sweep.threads:
-        for shape, dtype in product(usual, dtypes):
-            for regime in regimes:
-                case = _case(suite, variants[0], regime, dtype, device, shape, threads)
-                # A regime that fixes its classes would need an artefact of its own.
-                fits = case.shape == shape
-                composed.add(case, _names(suite, compiled=None if fits else False), ("accuracy",))
-            case = _case(suite, variants[0], home, dtype, device, shape, threads)
-            composed.add(case, _names(suite), ("overflow",))
-            composed.add(case, _names(suite, compiled=True), ("compilation",))
-        for shape, dtype in product(_shapes(suite.shapes.timed, sweep), timed_dtypes):
-            case = _case(suite, variants[0], home, dtype, device, shape, threads)
-            composed.add(case, _names(suite), ("accuracy", "memory", "timing"))
-            composed.add(case, _names(suite, compiled=True), ("compilation",))
-        _add_slow_regime(composed, suite, device, sweep, threads)
-        shapes = _shapes([suite.shapes.usual, *suite.shapes.covering], sweep)
-        rows = _covering_rows(regimes, variants, shapes, dtypes)
-        for regime, variant, shape, dtype in rows:
-            case = _case(suite, variant, regime, dtype, device, shape, threads)
-            composed.add(case, _names(suite, compiled=False), ("accuracy",))
-        _add_known_cases(composed, suite, device, sweep, threads)
-        for variant in variants[1:]:
-            case = _case(suite, variant, home, timed_dtypes[0], device, usual[0], threads)
-            composed.add(case, _names(suite, compiled=True), ("accuracy", "compilation"))
-    whole = len(variants) * len(regimes) * len(dtypes) * len(shapes)
-    left_out.append(
-        f"{suite.name} on {device}: quick asks the covering set of {len(rows)} of {whole} combinations of "
-        f"variant, regime, dtype and shape; `--profile full` asks all"
-    )
-    if len(timed_dtypes) < len(dtypes):
-        untimed = ", ".join(d for d in dtypes if d not in timed_dtypes)
-        left_out.append(f"{suite.name} on {device}: quick does not time {untimed}; `--profile full` does")
-
-
-def _add_known_cases(composed: _Cases, suite: Suite, device: str, sweep: Sweep, threads: int) -> None:
-    """Asks the case of every known finding that names a variant, so that a stale one can be told."""
-    variants, regimes, dtypes = _kept(suite, sweep)
-    shapes = _shapes([suite.shapes.usual, *suite.shapes.covering[-1:]], sweep)
-    entries = {entry for item in suite.implementations for entry in item.known if entry.variant}
-    for entry in sorted(entries, key=repr):
-        named = [r for r in regimes if any(fnmatchcase(r.name, p) for p in entry.regime)] or regimes[:1]
-        usual = [d for d in dtypes if d in TIMED_DTYPES] or dtypes
-        spelt = [d for d in dtypes if any(fnmatchcase(d, p) for p in entry.dtype)] or usual[:1]
-        wanted = [v for v in variants if any(fnmatchcase(v, p) for p in entry.variant)]
-        for variant, regime, dtype, shape in product(wanted, named, spelt, shapes):
-            case = _case(suite, variant, regime, dtype, device, shape, threads)
-            composed.add(case, _names(suite, compiled=False), ("accuracy",))
-
-
-def _covering_rows(
-    regimes: list[Regime], variants: list[str], shapes: list[Shape], dtypes: list[str]
-) -> list[tuple[Regime, str, Shape, str]]:
-    """Returns every pair of regime, variant, shape and dtype; a regime that fixes its shape has one.
-
-    The two kinds of regimes are covered apart: a pair of variant and shape that only a fixing regime
-    carried would be lost when that regime replaces the shape.
-    """
-    open_regimes = [r for r in regimes if r.batch is None and r.classes is None]
-    fixing = [r for r in regimes if r not in open_regimes]
-    wide: list[list[Any]] = [open_regimes, variants, shapes, dtypes]
-    batches = list({shape.batch: shape for shape in shapes}.values())
-    narrow: list[list[Any]] = [fixing, variants, batches, dtypes]
-    return [(row[0], row[1], row[2], row[3]) for factors in (wide, narrow) for row in covering(factors)]
-
-
-def _add_slow_regime(composed: _Cases, suite: Suite, device: str, sweep: Sweep, threads: int) -> None:
-    """Times one more regime at the middle shape: the speed of a loss depends on its input values."""
-    variants, regimes, dtypes = _kept(suite, sweep)
-    shapes = _shapes(suite.shapes.timed, sweep)
-    slow = next((r for r in regimes[1:] if r.name == suite.shapes.slow_regime), None)
-    if slow is None or "float32" not in dtypes:
-        return
-    case = _case(suite, variants[0], slow, "float32", device, shapes[len(shapes) // 2], threads)
-    composed.add(case, _names(suite), ("accuracy", "timing"))
-
-
-def _full(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: list[str]) -> None:
-    variants, regimes, dtypes = _kept(suite, sweep)
-    every = _shapes([suite.shapes.usual, *suite.shapes.covering, *suite.shapes.timed], sweep)
-    timed = _shapes(suite.shapes.timed, sweep)
-    for variant, regime, dtype, shape, threads in product(variants, regimes, dtypes, every, sweep.threads):
-        case = _case(suite, variant, regime, dtype, device, shape, threads)
-        composed.add(case, _names(suite), ("accuracy",))
-        if shape in timed:
-            composed.add(case, _names(suite), ("memory", "timing"))
-        if regime is regimes[0]:
-            composed.add(case, _names(suite, compiled=True), ("compilation",))
-            if shape == every[0]:
-                composed.add(case, _names(suite), ("overflow",))
-
-
-def _llm(composed: _Cases, suite: Suite, device: str, sweep: Sweep, left_out: list[str]) -> None:
-    variants, regimes, dtypes = _kept(suite, sweep)
-    shapes = [Shape(b, c) for b, c in product(sweep.batches or LLM_BATCHES, sweep.classes or LLM_CLASSES)]
-    wanted = (
-        [r for r in regimes if sweep.regimes or r.classes is None][:3] if sweep.regimes is None else regimes
-    )
-    for regime, dtype, shape, threads in product(
-        wanted, [d for d in dtypes if d in TIMED_DTYPES] or dtypes, shapes, sweep.threads
-    ):
-        case = _case(suite, variants[0], regime, dtype, device, shape, threads)
-        composed.add(
-            case, _names(suite), ("accuracy", "memory", "timing") if regime is wanted[0] else ("accuracy",)
-        )
-        if regime is wanted[0]:
-            composed.add(case, _names(suite, compiled=True), ("compilation",))
-    left_out.append(
-        f"{suite.name} on {device}: llm asks the regimes {', '.join(r.name for r in wanted)} and no ladders; "
-        "`--profile quick` has them"
-    )
-
-
-_COMPOSERS = {"quick": _quick, "full": _full, "llm": _llm}
-
-
 def needed_bytes(case: Case) -> int:
     """Returns an estimate of the memory that a case needs with its truth and one implementation."""
     size = {"float64": 8, "float32": 4}.get(case.dtype, 2)
@@ -278,7 +89,7 @@ def _excluded(trial: Trial, excludes: tuple[Mapping[str, Any], ...]) -> bool:
 
 
 def _admitted(
-    composed: _Cases, suites: Mapping[str, Suite], sweep: Sweep, absent: list[Absent], left_out: list[str]
+    composed: Asked, suites: Mapping[str, Suite], sweep: Sweep, absent: list[Absent], left_out: list[str]
 ) -> Plan:
     fits, matches = filter_predicate(sweep.filters), keyword_predicate(sweep.keyword)
     blocks: list[Block] = []
@@ -286,7 +97,7 @@ def _admitted(
     artefacts: set[tuple[str, ...]] = set()
     beyond = 0
     limit = available_bytes()
-    for case, implementations in composed.asked.items():
+    for case, implementations in composed.cases.items():
         suite = suites[case.suite]
         asked: dict[str, tuple[str, ...]] = {}
         for name, probes in implementations.items():

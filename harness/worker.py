@@ -137,6 +137,10 @@ class _Session:
             from harness.probes.memory import warm_up_profiler
 
             warm_up_profiler()
+        elif probe == "protocol":
+            from harness.probes.protocol.transforms import warm_up_transforms
+
+            warm_up_transforms()
         elif probe == "compilation":
             from harness.probes.compilation import warm_up_compiler
 

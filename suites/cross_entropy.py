@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from harness import Contract, Implementation, Ladder, Regime, Suite, Variant, above
+from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
 from suites.examples.cross_entropy import EXAMPLES, IDENTITIES
 from suites.implementations.cross_entropy import (
     chunked,
@@ -30,13 +30,16 @@ from suites.known.cross_entropy import (
     COMPILED,
     COMPOSED,
     EAGER,
+    NAIVE,
     NATIVE,
-    UNSTABLE,
+    ONE_HOT,
+    UNSTABLE_AND_POISONED,
     UPCAST,
 )
 from suites.mistakes.cross_entropy import KNOWN_BAD
 from suites.oracles.cross_entropy import ORACLE, gradient_groups, ignored_rows
 from suites.regimes import classification as draw
+from suites.regimes.invalid import INVALID_LABELS
 from suites.regimes.recorded import recorded_regimes
 from suites.regimes.targets import as_images, ascending_weights, probability_targets, relabelled
 
@@ -57,7 +60,15 @@ ROWS_ONLY = Contract(
 WHERE_FLOAT64_IS_GOOD = Contract(
     dtypes=("float32", "bfloat16", "float16"),
     variants=("mean", "sum", "none", "weighted", "ignore_index", "images", "smoothed"),
-    except_regimes=("confident", "wide", "near_overflow", "recorded_digits_late", "ladder gap"),
+    except_regimes=(
+        "confident",
+        "wide",
+        "near_overflow",
+        "recorded_digits_late",
+        "poisoned",
+        "ladder gap",
+        "exhaustive gap",
+    ),
 )
 IGNORING = ("ignore_index",)
 UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
@@ -108,6 +119,8 @@ SUITE = Suite(
         Regime(partial(draw.ignored, share=0.1), name="ignored_tenth", needs=IGNORING),
         Regime(partial(draw.ignored, share=0.5), name="ignored_half", needs=IGNORING),
         Regime(partial(draw.ignored, share=1.0), name="ignored_all", needs=IGNORING),
+        Regime(draw.poisoned, needs=IGNORING),
+        Regime(draw.nan_logit),
         *recorded_regimes(),
     ),
     ladders=(
@@ -148,13 +161,24 @@ SUITE = Suite(
             batch_is_value=True,
             names="rows in the batch, losses about 10",
         ),
+        Ladder(
+            "classes",
+            draw.many_classes,
+            start=2.0,
+            stop=lambda finfo: float(1 << 18),
+            resolution=1.0,
+            classes_is_value=True,
+            names="classes in a row",
+        ),
     ),
+    exhaustive=(Exhaustive("gap", draw.every_gap, "the lead x of the label in a row [x, 0]"),),
+    invalid=INVALID_LABELS,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.CrossEntropyLoss, name="native_module", known=NATIVE),
-        Implementation(naive_loop, contract=INDEX, skip=above(batch=256), known=UNSTABLE),
-        Implementation(one_hot, known=COMPOSED),
-        Implementation(softmax_log, contract=INDEX, known=UNSTABLE),
+        Implementation(naive_loop, contract=INDEX, skip=above(batch=256), known=NAIVE),
+        Implementation(one_hot, known=ONE_HOT),
+        Implementation(softmax_log, contract=INDEX, known=UNSTABLE_AND_POISONED),
         Implementation(log_softmax_gather, contract=INDEX, known=EAGER),
         Implementation(logsumexp_gather, contract=INDEX, known=CANCELS),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),

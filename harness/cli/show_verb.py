@@ -1,50 +1,223 @@
-"""`lossgauge show`: everything that is stored about one trial, newest attempt of every probe."""
+"""`lossgauge show`: what is stored about one trial, its reproducer, or the worst findings of a run.
+
+The trap: a reproducer is drawn and asked again, so it needs the suite; everything else here reads
+files only and imports no torch.
+"""
 
 from __future__ import annotations
 
 import json
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import UsageError, suggestion
+from harness.cli.rows import TABLES, table
+from harness.errors import UsageError, suggestion, unknown
+
+if TYPE_CHECKING:
+    from harness.results import Finding, Result
+    from harness.run import Run
+
+PARTS = ("probe", "part", "name", "value")
+WORST = ("severity", "kind", "implementation", "group", "probe", "trials", "trial", "message")
 
 
 @click.command("show", short_help="Show one trial.")
-@click.argument("trial")
+@click.argument("trial", required=False)
 @click.option(
     "--run", "run_path", type=click.Path(path_type=Path), default=Path("runs/latest"), help="Run directory."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the stored lines as JSON.")
+@click.option("--repro", is_flag=True, help="Print a script that fails because of the worst finding.")
+@click.option("--finding", metavar="KIND", default="", help="With --repro: the worst finding of this kind.")
+@click.option(
+    "--stand-in", metavar="NAME", default="", help="With --repro: another implementation in its place."
+)
+@click.option("--worst", metavar="N", type=click.IntRange(min=1), help="List the N worst findings instead.")
 @click.pass_context
-def command(ctx: click.Context, /, trial: str, run_path: Path, as_json: bool) -> None:
-    """Print status, numbers, findings and witnesses of TRIAL (an id as in `lossgauge plan --ids`)."""
-    from harness.results import LADDER_PREFIXES, QUANTITIES
+def command(
+    ctx: click.Context,
+    /,
+    trial: str | None,
+    run_path: Path,
+    as_json: bool,
+    repro: bool,
+    finding: str,
+    stand_in: str,
+    worst: int | None,
+) -> None:
+    """Print status, numbers, findings and witnesses of TRIAL (an id as in `lossgauge plan --ids`).
+
+    With --repro: a Python script that needs torch only, fails because of the trial's worst finding and
+    exits 0 once the implementation is right. With --worst N: distinct findings, each with a trial.
+    """
     from harness.run import load_run
     from harness.trial import parse_trial
-    from harness.units import number, threshold
 
-    wanted = parse_trial(trial).id
+    layout = "json" if as_json else ctx.obj["layout"]
+    if (trial is None) == (worst is None):
+        raise UsageError("show: give one trial id, or --worst N to list the worst findings of the run.")
+    if not repro and (finding or stand_in):
+        raise UsageError("show: --finding and --stand-in choose what --repro prints; add --repro.")
     run = load_run(run_path)
+    if trial is None:
+        click.echo(_listed(_worst(run, worst or 0), layout))
+        return
+    wanted = parse_trial(trial).id
     results = [result for result in run.results if result.trial.id == wanted]
     if not results:
         known = sorted({result.trial.id for result in run.results})
         raise UsageError(f"show {wanted}: {run_path} has no such trial.{suggestion(wanted, known)}")
-    if as_json or ctx.obj["layout"] == "json":
+    if repro:
+        click.echo(_script(run, results, finding, stand_in), nl=False)
+    elif layout == "json":
         click.echo(json.dumps([result.to_json() for result in results], indent=1))
-        return
+    elif layout in TABLES:
+        click.echo(table(layout, PARTS, [row for result in results for row in _parts(result)]))
+    else:
+        click.echo("\n".join([wanted, *(line for result in results for line in _text(result))]))
+
+
+def _script(run: Run, results: Sequence[Result], kind: str, stand_in: str) -> str:
+    from harness.reproduce import reproduced, selection_of, suite_of
+    from harness.script_text import script
+
+    trial = results[0].trial
+    suite = suite_of(run.manifest, trial.case.suite)
+    found = reproduced(suite, trial, _chosen(results, kind), int(run.manifest["seed"]))
+    other = suite.implementation(stand_in) if stand_in else None
+    return script(
+        found,
+        identity=run.manifest["environment"]["identity"],
+        command=shlex.join(["lossgauge", *sys.argv[1:]]),
+        stand_in=other,
+        last_resort=_discovered(
+            selection_of(run.manifest).to_json(), suite.name, (other or found.implementation).name
+        ),
+    )
+
+
+def _by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """Returns findings worst first, unknown before known where the severity is the same."""
+    from harness.results import SEVERITIES
+
+    return sorted(findings, key=lambda f: (-SEVERITIES.index(f.severity), bool(f.known)))
+
+
+def _chosen(results: Sequence[Result], kind: str) -> Finding:
+    """Returns the worst finding of a trial, or its worst of a kind; raises UsageError without one."""
+    findings = _by_severity(finding for result in results for finding in result.findings)
+    if not findings:
+        raise UsageError(f"show {results[0].trial.id} --repro: nothing was found there; it is clean.")
+    found = next((f for f in findings if not kind or f.kind == kind), None)
+    if found is None:
+        kinds = list(dict.fromkeys(f.kind for f in findings))
+        raise UsageError(unknown(f"show --finding {kind}", "finding of the kind", kind, kinds))
+    return found
+
+
+def _discovered(selection: Mapping[str, Any], suite: str, name: str) -> str:
+    """Returns lines that find an implementation the way a run does, for sources that cannot be copied."""
+    return (
+        "from harness.discovery import Selection, discover  # needs lossgauge\n"
+        f"found = discover(Selection.from_json({dict(selection)!r}))\n"
+        f"implementation = found.suites[{suite!r}].implementation({name!r}).function"
+    )
+
+
+def _parts(result: Result) -> Iterable[Sequence[str]]:
+    """Yields what is stored about one probe as (probe, part, name, value)."""
+    yield result.probe, "status", result.status, result.reason
+    for name, text in _numbers(result):
+        yield result.probe, "number", name, text
+    for key, note in result.notes.items():
+        yield result.probe, "note", key, str(note)
+    for finding in result.findings:
+        yield result.probe, finding.severity, finding.kind, f"[{finding.group}] {_said(finding)}"
+        for part, value in finding.witness.items():
+            yield result.probe, "witness", part, _witnessed(part, value)
+
+
+def _text(result: Result) -> Iterable[str]:
+    yield ""
+    yield f"{result.probe}: {result.status} {result.reason}".rstrip()
+    for name, text in _numbers(result):
+        yield f"  {name:<28} {text}"
+    for key, note in result.notes.items():
+        yield f"  {key}: {note}"
+    for finding in result.findings:
+        yield f"  {finding.severity} {finding.kind} [{finding.group}] {_said(finding)}"
+        for part, value in finding.witness.items():
+            yield f"      {part}: {_witnessed(part, value)}"
+
+
+def _numbers(result: Result) -> Iterable[tuple[str, str]]:
+    from harness.results import LADDER_PREFIXES, QUANTITIES
+    from harness.units import number, threshold
+
     units = {quantity.name: quantity.unit for quantity in QUANTITIES}
-    click.echo(wanted)
-    for result in results:
-        click.echo(f"\n{result.probe}: {result.status} {result.reason}".rstrip())
-        for quantity_name, measured in result.numbers.items():
-            unit = units.get(quantity_name, "")
-            text = threshold(measured) if quantity_name.startswith(LADDER_PREFIXES) else number(measured)
-            click.echo(f"  {quantity_name:<28} {text} {unit}".rstrip())
-        for key, note in result.notes.items():
-            click.echo(f"  {key}: {note}")
-        for finding in result.findings:
-            reason = f"  known: {finding.known}" if finding.known else ""
-            click.echo(f"  {finding.severity} {finding.kind} [{finding.group}] {finding.message}{reason}")
-            for part, value in finding.witness.items():
-                click.echo(f"      {part}: {value}")
+    for name, measured in result.numbers.items():
+        text = threshold(measured) if name.startswith(LADDER_PREFIXES) else number(measured)
+        yield name, f"{text} {units.get(name, '')}".rstrip()
+
+
+def _said(finding: Finding) -> str:
+    return f"{finding.message}  known: {finding.known}" if finding.known else finding.message
+
+
+def _witnessed(part: str, value: Any) -> str:
+    """Returns a part of a witness as text; the certified ball in words."""
+    if part != "ball" or not isinstance(value, Mapping):
+        return str(value)
+    if value["kind"] != "enclosed":
+        return f"{value['kind'].replace('_', ' ')} ({value['tier']}, {value['precision']} bits)"
+    return (
+        f"|exact - ({value['middle']} + {value['tail']})| <= {value['radius']} "
+        f"({value['tier']}, {value['precision']} bits)"
+    )
+
+
+def _worst(run: Run, count: int) -> list[dict[str, Any]]:
+    """Returns distinct findings by (implementation, kind, group, probe), worst severity first."""
+    first: dict[tuple[str, ...], tuple[Finding, Result]] = {}
+    times: Counter[tuple[str, ...]] = Counter()
+    owners = {id(finding): result for result in run.results for finding in result.findings}
+    for finding in _by_severity(finding for result in run.results for finding in result.findings):
+        result = owners[id(finding)]
+        trial = result.trial
+        key = (trial.case.suite, trial.implementation, finding.kind, finding.group, finding.probe)
+        times[key] += 1
+        first.setdefault(key, (finding, result))
+    return [
+        {
+            "severity": finding.severity,
+            "kind": finding.kind,
+            "implementation": result.trial.implementation,
+            "group": finding.group,
+            "probe": finding.probe,
+            "trials": times[key],
+            "trial": result.trial.id,
+            "message": _said(finding),
+        }
+        for key, (finding, result) in list(first.items())[:count]
+    ]
+
+
+def _listed(rows: list[dict[str, Any]], layout: str) -> str:
+    if layout == "json":
+        return json.dumps(rows, indent=1)
+    if layout in TABLES:
+        return table(layout, WORST, [[str(row[name]) for name in WORST] for row in rows])
+    return (
+        "\n".join(
+            f"{row['severity']:<7} {row['kind']:<18} {row['implementation']} [{row['group']}] "
+            f"x{row['trials']}  {row['trial']}\n        {row['message']}"
+            for row in rows
+        )
+        or "nothing was found"
+    )

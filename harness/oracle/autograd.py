@@ -18,9 +18,9 @@ from torch import Tensor
 
 from harness.errors import SuiteError
 from harness.implementation import accepts
-from harness.oracle.closed_form import FLOAT64_ROUNDOFF, one_thread
+from harness.oracle.closed_form import one_thread
 from harness.oracle.reduction import Array
-from harness.oracle.truth import RowTruth
+from harness.oracle.truth import FLOAT64_ROUNDOFF, RowTruth, Tier
 
 JITTERS = 8
 JITTER = 2.0**-20
@@ -47,8 +47,9 @@ class Reference:
         wanted: tuple[str, ...],
         *,
         sensitivities: bool = True,
+        tier: Tier = "B0",
     ) -> RowTruth:
-        """Evaluates rows and gradients in float64; NaN rows mean undefined."""
+        """Evaluates rows and gradients in float64 whatever the tier; NaN rows mean undefined."""
         with one_thread():
             stored = {
                 n: t.detach().cpu().double() if t.is_floating_point() else t.cpu() for n, t in inputs.items()

@@ -1,29 +1,44 @@
-"""Oracle tier B0: float64 closed forms of value and gradient, no autograd, no cancellation.
+"""Oracle tiers B0 and B1: closed forms of value and gradient, no autograd, no cancellation.
 
 A family states its formulas as functions of one chunk of rows; this module feeds them the stored
 inputs in float64, chunk by chunk so that the working set stays in the cache (whole-matrix torch
-costs twice as much at 1024x32000). The trap: formulas that subtract nearly equal positive numbers
-are not allowed here; each family is tested against Arb (`exact`, python-flint) at 128 bit and more.
+costs twice as much at 1024x32000). B0 answers in float64; B1, for families that have it, in pairs of
+float64 (`harness.oracle.pair`), which is what a float64 implementation is judged by. The trap:
+formulas that subtract nearly equal positive numbers are not allowed here; each family is certified
+against Arb (`exact`; `harness.oracle.certification`), and what it promises there is what the judge grants.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.oracle.truth import RowTruth
+from harness.oracle.pair import Pair, finite_low
+from harness.oracle.truth import FLOAT64_ROUNDOFF, RowTruth, Tier
 
 Inputs = Mapping[str, Tensor]
 Options = Mapping[str, Any]
 # One MiB of float64 per array, so that a pass reads from the second-level cache: at 1024 x 32000 a
 # quarter of this pays more for operator calls, twice this more for memory (`nox -s selfbench`).
 CHUNK_ELEMENTS = 1 << 17
-FLOAT64_ROUNDOFF = 2.0**-53
+# Pairs take some 300 operator calls for the numbers that stand once in a row, so smaller chunks cost more
+# in calls than they save in memory (measured: 2^14 takes 1.5 times as long).
+PAIR_CHUNK_ELEMENTS = 1 << 17
+# Results below the normal range are off by a few of the smallest number instead of a share of themselves.
+FLOOR = 16 * 2.0**-1074
+
+
+@dataclass(frozen=True)
+class PairTerms:
+    """Tier B1 of a chunk of rows: losses (R,) and gradients {name: (R, C)} as pairs."""
+
+    losses: Pair
+    gradients: Mapping[str, Pair]
 
 
 @dataclass(frozen=True)
@@ -35,8 +50,10 @@ class ClosedForm:
     `gradient_sensitivity` {name: (R, C)} and `gradient` {name: (R, C)} are functions of the terms, asked
     in this order; the last may overwrite them. `denominator(inputs, options)` is what each row adds
     to the mean's denominator (R,). `exact(row, options)` is the same loss on python-flint Arb
-    scalars, returning (loss, {name: [entries]}). `roundoffs` bounds this oracle's own error in
-    units of 2^-53 times the sensitivity.
+    scalars, returning (loss, {name: [entries]}), NaN where it is undefined. `pairs(inputs, options,
+    wanted)` is tier B1 of a chunk of private float64 copies. `roundoffs` bounds the error of B0 in units
+    of 2^-53 times the sensitivity, `pair_rounding` that of B1 in units of the sensitivity: both are
+    stated by the family, granted by the judge, and put to the test by `nox -s certify`.
     """
 
     rows: Callable[[Any], Tensor]
@@ -47,40 +64,102 @@ class ClosedForm:
     exact: Callable[[Mapping[str, Any], Options], tuple[Any, Mapping[str, list[Any]]]] | None = None
     terms: Callable[[Inputs, Options], Any] = lambda inputs, options: (inputs, options)
     roundoffs: float = 4.0
+    pairs: Callable[[Inputs, Options, tuple[str, ...]], PairTerms] | None = None
+    pair_rounding: float = 2.0**-60
 
     @property
     def label(self) -> str:
         """How verdicts name this oracle."""
         return "float64 closed form, no autograd"
 
+    def rounding(self, tier: Tier) -> float:
+        """Returns the stated bound of a tier: |oracle - exact| <= rounding * N + FLOOR."""
+        return self.pair_rounding if tier == "B1" else self.roundoffs * FLOAT64_ROUNDOFF
+
+    def tiers(self) -> tuple[Tier, ...]:
+        """Returns the tiers that this family has."""
+        return ("B0",) if self.pairs is None else ("B0", "B1")
+
     def evaluate(
-        self, inputs: Inputs, options: Options, wanted: tuple[str, ...], *, sensitivities: bool = True
+        self,
+        inputs: Inputs,
+        options: Options,
+        wanted: tuple[str, ...],
+        *,
+        sensitivities: bool = True,
+        tier: Tier = "B0",
     ) -> RowTruth:
         """Evaluates all rows; `wanted` names the inputs whose gradients are kept.
 
         NaN rows mean that the loss is undefined there. Sensitivities are ones when not asked for.
+        A family without pairs answers tier "B1" with B0.
         """
+        if tier == "B1" and self.pairs is not None:
+            return self.evaluate_pairs(inputs, options, wanted, sensitivities=sensitivities)
+        return self._in_float64(inputs, options, wanted, values=True, sensitivities=sensitivities)
+
+    def evaluate_pairs(
+        self, inputs: Inputs, options: Options, wanted: tuple[str, ...], *, sensitivities: bool = True
+    ) -> RowTruth:
+        """Evaluates all rows in tier B1: highs as losses and gradients, lows as their tails.
+
+        Raises TypeError for a family without pairs; `evaluate(tier="B1")` falls back to B0.
+        """
+        if self.pairs is None:
+            raise TypeError("evaluate_pairs(): this closed form declares no pairs; ask tier='B0'.")
+        rows = self._in_float64(inputs, options, wanted, values=False, sensitivities=sensitivities)
+        loss_tails = torch.empty(len(rows.losses), dtype=torch.float64)
+        losses = torch.empty_like(loss_tails)
+        gradients = {name: _like(inputs[name]) for name in wanted}
+        tails = {name: _like(inputs[name]) for name in wanted}
+        with torch.no_grad(), one_thread():
+            prepared = {name: _double(value) for name, value in options.items()}
+            for part in chunks(inputs, PAIR_CHUNK_ELEMENTS):
+                chunk = {name: _double(tensor[part]) for name, tensor in inputs.items()}
+                found = self.pairs(chunk, prepared, wanted)
+                losses[part], loss_tails[part] = found.losses.high, finite_low(found.losses)
+                for name in wanted:
+                    gradients[name][part] = found.gradients[name].high
+                    tails[name][part] = finite_low(found.gradients[name])
+        return replace(
+            rows,
+            losses=losses.numpy(),
+            loss_tails=loss_tails.numpy(),
+            gradients={name: g.numpy() for name, g in gradients.items()},
+            gradient_tails={name: g.numpy() for name, g in tails.items()},
+            rounding=self.rounding("B1"),
+            tier="B1",
+        )
+
+    def _in_float64(
+        self,
+        inputs: Inputs,
+        options: Options,
+        wanted: tuple[str, ...],
+        *,
+        values: bool,
+        sensitivities: bool,
+    ) -> RowTruth:
+        """Evaluates tier B0; without `values` the losses and gradients are left out."""
         first = next(iter(inputs.values()))
         count = first.shape[0]
         losses = torch.empty(count, dtype=torch.float64)
         loss_sensitivities = torch.ones(count, dtype=torch.float64)
-        gradients = {name: _like(inputs[name]) for name in wanted}
+        gradients = {name: _like(inputs[name]) for name in wanted} if values else {}
         gradient_sensitivities = {name: _like(inputs[name]) for name in wanted} if sensitivities else {}
-        per_row = max(1, first.numel() // max(count, 1))
-        step = max(1, CHUNK_ELEMENTS // per_row)
         with torch.no_grad(), one_thread():
             prepared = {name: _double(value) for name, value in options.items()}
-            for start in range(0, count, step):
-                rows = slice(start, min(start + step, count))
+            for rows in chunks(inputs, CHUNK_ELEMENTS) if values or sensitivities else ():
                 chunk = {name: _double(tensor[rows]) for name, tensor in inputs.items()}
                 terms = self.terms(chunk, prepared)
-                losses[rows] = self.rows(terms)
+                if values:
+                    losses[rows] = self.rows(terms)
                 if sensitivities:
                     loss_sensitivities[rows] = self.sensitivity(terms)
                     for name, entries in self.gradient_sensitivity(terms).items():
                         if name in gradient_sensitivities:
                             gradient_sensitivities[name][rows] = entries
-                for name, entries in self.gradient(terms).items():
+                for name, entries in self.gradient(terms).items() if values else ():
                     if name in gradients:
                         gradients[name][rows] = entries
             denominator = self.denominator(
@@ -92,8 +171,18 @@ class ClosedForm:
             gradients={name: g.numpy() for name, g in gradients.items()},
             gradient_sensitivities={name: n.numpy() for name, n in gradient_sensitivities.items()},
             denominator=denominator.double().expand(count).numpy(),
-            rounding=self.roundoffs * FLOAT64_ROUNDOFF,
+            rounding=self.rounding("B0"),
+            floor=FLOOR,
         )
+
+
+def chunks(inputs: Inputs, elements: int) -> Iterator[slice]:
+    """Yields slices of rows that hold about so many elements of the first input."""
+    first = next(iter(inputs.values()))
+    count = first.shape[0]
+    step = max(1, elements // max(1, first.numel() // max(count, 1)))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 @contextmanager

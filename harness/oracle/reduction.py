@@ -3,12 +3,14 @@
 `math.fsum` returns the correctly rounded sum of float64 terms (Shewchuk 1997, "Adaptive precision
 floating-point arithmetic", algorithm of the partials). The trap: fsum raises OverflowError when a
 partial overflows and ValueError on inf - inf, so non-finite terms are decided first and large ones
-are scaled by a power of two.
+are scaled by a power of two. Pairs (high, low) of float64 stand for their unevaluated sum; the low part of
+a number that is not finite is 0.
 """
 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,3 +36,39 @@ def quotient(numerator: float, denominator: float) -> float:
     """Returns the quotient in the extended reals; 0/0 is NaN and nothing is raised."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return float(np.float64(numerator) / np.float64(denominator))
+
+
+def exact_pair_sum(terms: Array, tails: Array | None) -> tuple[float, float]:
+    """Returns the sum of terms and tails as a pair, each part correctly rounded."""
+    both = terms if tails is None else np.concatenate([terms.reshape(-1), tails.reshape(-1)])
+    high = exact_sum(both)
+    if not math.isfinite(high):
+        return high, 0.0
+    return high, exact_sum(np.append(both, -high))
+
+
+def pair_quotient(numerator: tuple[float, float], denominator: tuple[float, float]) -> tuple[float, float]:
+    """Returns the quotient of two pairs as a pair, each part correctly rounded; 0/0 is NaN."""
+    high = quotient(numerator[0], denominator[0])
+    if not (math.isfinite(high) and math.isfinite(numerator[0]) and math.isfinite(denominator[0])):
+        return high, 0.0
+    exact = (Fraction(numerator[0]) + Fraction(numerator[1])) / (
+        Fraction(denominator[0]) + Fraction(denominator[1])
+    )
+    high = float(exact)
+    return high, float(exact - Fraction(high))
+
+
+def scaled_pair(high: Array, low: Array, factor: Array, factor_tail: float) -> tuple[Array, Array]:
+    """Returns pairs (R, ...) times one factor per row (R,) with a common tail, as pairs."""
+    import torch
+
+    from harness.oracle.pair import Pair, finite_low, product
+
+    shape = (-1, *([1] * (high.ndim - 1)))
+    rows = torch.from_numpy(np.ascontiguousarray(factor)).reshape(shape)
+    scaled = product(
+        Pair(torch.from_numpy(high), torch.from_numpy(low)),
+        Pair(rows, torch.full_like(rows, factor_tail)),
+    )
+    return scaled.high.numpy(), finite_low(scaled).numpy()

@@ -11,7 +11,7 @@ loss, N_i = |g_i| + Q p_i F(x_i) for gradients. F costs a sort; here it is bound
 min(sqrt(var + (m - v)^2), |m - x_a| + |x_a - v|) with m = sum p_k x_k (Jensen; triangle inequality),
 exact at v = x_a. An upper bound cannot accuse falsely; on unit-normal rows it exceeds F by a factor of
 less than 1.4 at the median and of about 2 at most (tested). The trap: terms whose coefficient is
-exactly 0 are dropped, 0 * inf is not NaN here.
+exactly 0 are dropped, 0 * inf is not NaN here; what stands for infinite logits is said in `limits`.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class SoftmaxRows:
     @cached_property
     def depth(self) -> Tensor:
         """d with masked classes (-inf, probability 0) at a finite depth, so that 0 * inf stays out."""
-        # A sum is the cheapest pass that sees a -inf; a NaN row stays NaN either way.
-        return self.shifted.clamp(min=DEEPEST) if bool(self.shifted.sum().isinf()) else self.shifted
+        # A sum is the cheapest pass that sees a -inf; beside a NaN row it is NaN, hence not isinf().
+        return self.shifted if bool(self.shifted.sum().isfinite()) else self.shifted.clamp(min=DEEPEST)
 
     def distances(self, shifted: Tensor) -> Tensor:
         """Returns the upper bound of F at values given by their shift from x_a."""
@@ -92,10 +92,10 @@ class SoftmaxRows:
 def softmax_rows(logits: Tensor) -> SoftmaxRows:
     """Returns the shared terms of float64 logits (R, C), which are overwritten by the shifted ones.
 
-    A row without a finite maximum gives NaN.
+    Infinite logits follow `limits`; an undefined row is NaN throughout.
     """
     top, largest = logits.max(1, keepdim=True)
-    shifted = logits.sub_(top)
+    shifted = limits(logits.sub_(top), top, largest)
     exponentials = shifted.exp()
     # The maximum's own term is 1 (or NaN): summing the others apart keeps 1 - p exact.
     kept = exponentials.gather(1, largest)
@@ -103,3 +103,24 @@ def softmax_rows(logits: Tensor) -> SoftmaxRows:
     exponentials.scatter_(1, largest, kept)
     # A NaN row must not look finite because its maximum was cut out.
     return SoftmaxRows(shifted, exponentials, others + 0 * kept, largest)
+
+
+def limits(shifted: Tensor, top: Tensor, largest: Tensor) -> Tensor:
+    """Puts the extended reals into x - x_a (R, C), in place; every tier of the oracle obeys these rules.
+
+    A logit of -inf is a masked class: probability 0, the limit along every path. A row of nothing but
+    -inf has no distribution: undefined, NaN. One +inf is the limit x_a -> inf: p is one-hot there, so
+    the loss is 0 if all coefficients stand on it and +inf otherwise, and the gradient is the limit of
+    Q p - q. With two or more +inf the limit depends on the path: undefined, NaN. NaN in a row makes NaN of
+    what depends on it. A row that does not count (ignored, all coefficients 0) has loss and gradient
+    0 whatever stands in it: the caller drops it by its coefficient, never by multiplying with 0.
+    IEEE arithmetic answers NaN for inf - inf at the maximum itself, which would call a defined row
+    undefined; hence rules and not propagation.
+    """
+    if bool(top.isfinite().all()):
+        return shifted
+    # +inf - +inf is NaN at every infinite maximum, so these are counted before they are mended.
+    several = shifted.isnan().sum(1, keepdim=True) > 1
+    at_top = torch.where(torch.isposinf(top), 0.0, shifted.gather(1, largest))
+    shifted.scatter_(1, largest, at_top)
+    return shifted.masked_fill_(several & torch.isposinf(top), torch.nan)

@@ -2,20 +2,28 @@
 
 With per-row losses L_i, gradients g_i and reduction weight c_i (1/denominator for mean, the
 upstream gradient for none, 1 for sum): value = sum c_i L_i, gradient = c_i g_i, and the same factors
-scale the sensitivities. The trap: the floor of the strict rule looks at gradients *before*
-reduction, so `row_scale` travels along.
+scale the sensitivities. Tier B1 states every number as high + low, two float64: the difference to a
+result is (got - high) - low, in this order. The trap: the floor of the strict rule looks at gradients
+*before* reduction, so `row_scale` travels along.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from torch import Tensor
 
-from harness.oracle.reduction import Array, exact_sum, quotient
+from harness.oracle.reduction import Array, exact_pair_sum, exact_sum, pair_quotient, quotient, scaled_pair
+
+Tier = Literal["B0", "B1"]
+FLOAT64_ROUNDOFF = 2.0**-53
+# Sum, quotient and product with the row factor: one rounding each, the factor's own two besides.
+REDUCTION_ROUNDOFFS = 4.0
+# The same with pairs; measured 2^-104, stated with room.
+PAIR_REDUCTION_ROUNDING = 2.0**-100
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,9 @@ class RowTruth:
     """Per-row truth before reduction; gradients have the (rows, classes) of their input.
 
     `denominator` holds what each row adds to the mean's denominator. `rounding` is the oracle's own
-    error in units of the sensitivity: |oracle - exact| <= rounding * N.
+    error in units of the sensitivity: |oracle - exact| <= rounding * N + floor, where `floor` is a few
+    of the smallest numbers of float64. With tier B1 the tails are the low parts: the truth is
+    `losses + loss_tails` and `gradients[name] + gradient_tails[name]`.
     """
 
     losses: Array
@@ -32,6 +42,10 @@ class RowTruth:
     gradient_sensitivities: Mapping[str, Array]
     denominator: Array
     rounding: float
+    loss_tails: Array | None = None
+    gradient_tails: Mapping[str, Array] = field(default_factory=dict)
+    tier: Tier = "B0"
+    floor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,9 @@ class Truth:
     """Exact value and gradients of one call; `value` is a scalar array or one entry per row.
 
     NaN in `value` or a gradient means undefined: the implementation must answer NaN there (or, for
-    a gradient, 0). `reduced_rows` is 1 without reduction.
+    a gradient, 0). `reduced_rows` is 1 without reduction. With tier B1 `value_tail` and
+    `gradient_tails` are the low parts, 0 where the high part is not finite; without them the truth is
+    the high part alone. |truth - exact| <= rounding * N + floor.
     """
 
     value: Array
@@ -50,6 +66,10 @@ class Truth:
     row_scale: Array
     row_losses: Array
     rounding: float
+    value_tail: Array | None = None
+    gradient_tails: Mapping[str, Array] = field(default_factory=dict)
+    tier: Tier = "B0"
+    floor: float = 0.0
 
 
 class RowOracle(Protocol):
@@ -66,8 +86,12 @@ class RowOracle(Protocol):
         wanted: tuple[str, ...],
         *,
         sensitivities: bool = True,
+        tier: Tier = "B0",
     ) -> RowTruth:
-        """Returns the truth of every row; `wanted` names the inputs whose gradients are asked for."""
+        """Returns the truth of every row; `wanted` names the inputs whose gradients are asked for.
+
+        An oracle that has no tier B1 answers with B0; `RowTruth.tier` says which it was.
+        """
 
 
 def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) -> Truth:
@@ -79,33 +103,55 @@ def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) 
     count = rows.losses.shape[0]
     # A row that adds nothing to the mean (ignored) keeps scale 1: it has no weight to be undone.
     weight = np.where(rows.denominator != 0, np.abs(rows.denominator), 1.0)
+    from_above = 1.0 if upstream is None or reduction == "none" else float(upstream[0])
+    factor_tail = 0.0
+    value_tail = rows.loss_tails
     if reduction == "none":
         row_factor = np.ones(count) if upstream is None else upstream
         value: Array = rows.losses
         sensitivity: Array = rows.sensitivities
-    elif reduction == "sum":
-        row_factor = np.full(count, 1.0 if upstream is None else upstream[0])
-        value = np.asarray(exact_sum(rows.losses))
-        sensitivity = np.asarray(exact_sum(rows.sensitivities))
     else:
-        denominator = exact_sum(rows.denominator)
-        value = np.asarray(quotient(exact_sum(rows.losses), denominator))
-        if denominator == 0 and options.get("empty_mean") == "zero":
-            value = np.asarray(0.0)
-        sensitivity = np.asarray(quotient(exact_sum(rows.sensitivities), abs(denominator)))
-        row_factor = np.full(count, quotient(1.0 if upstream is None else upstream[0], denominator))
+        total, total_tail = exact_pair_sum(rows.losses, rows.loss_tails)
+        sensitivity = np.asarray(exact_sum(rows.sensitivities))
+        if reduction == "mean":
+            denominator = exact_pair_sum(rows.denominator, None)
+            total, total_tail = pair_quotient((total, total_tail), denominator)
+            if denominator[0] == 0 and options.get("empty_mean") == "zero":
+                total, total_tail = 0.0, 0.0
+            sensitivity = np.asarray(quotient(float(sensitivity), abs(denominator[0])))
+            factor, factor_tail = pair_quotient((from_above, 0.0), denominator)
+        else:
+            factor = from_above
+        value, row_factor = np.asarray(total), np.full(count, factor)
+        value_tail = None if rows.loss_tails is None else np.asarray(total_tail, dtype=np.float64)
     row_factor = np.asarray(row_factor, dtype=np.float64)
+    gradients, tails = {}, {}
+    for name, entries in rows.gradients.items():
+        if name in rows.gradient_tails:
+            gradients[name], tails[name] = scaled_pair(
+                entries, rows.gradient_tails[name], row_factor, factor_tail
+            )
+        else:
+            gradients[name] = _scaled(entries, row_factor)
+    if rows.tier == "B1":
+        added = PAIR_REDUCTION_ROUNDING
+    else:
+        added = 0.0 if reduction == "none" else REDUCTION_ROUNDOFFS * FLOAT64_ROUNDOFF
     return Truth(
         value=np.asarray(value, dtype=np.float64),
         value_sensitivity=np.asarray(sensitivity, dtype=np.float64),
         reduced_rows=1 if reduction == "none" else max(count, 1),
-        gradients={name: _scaled(g, row_factor) for name, g in rows.gradients.items()},
+        gradients=gradients,
         gradient_sensitivities={
             name: _scaled(n, np.abs(row_factor)) for name, n in rows.gradient_sensitivities.items()
         },
         row_scale=np.abs(row_factor) * weight,
         row_losses=rows.losses,
-        rounding=rows.rounding,
+        rounding=rows.rounding + added,
+        value_tail=value_tail,
+        gradient_tails=tails,
+        tier=rows.tier,
+        floor=rows.floor,
     )
 
 

@@ -15,10 +15,11 @@ from harness.block import Answer, OpenBlock
 from harness.calling import failure
 from harness.judge import Judgement, Yardstick
 from harness.metrics import Spread, spread
+from harness.observation import Observation, observe
 from harness.oracle.reduction import Array
 from harness.outcome import severity
 from harness.results import Finding
-from harness.standard import Observation, Standard, observe
+from harness.standard import Standard
 
 NAME = "accuracy"
 
@@ -34,7 +35,7 @@ def accuracy(block: OpenBlock, name: str) -> Answer:
             return Answer(status, reason)
         return Answer(findings=(Finding("raises", severity("raises"), NAME, "prepare", reason),))
     seen = observe(bound, stand, block.case.dtype, block.case.device, NAME)
-    return Answer(seen.status, seen.reason, seen.findings, numbers_of(seen, stand))
+    return Answer(seen.status, seen.reason, seen.findings, numbers_of(seen, stand), block.vacuity(name))
 
 
 def numbers_of(seen: Observation, stand: Standard) -> dict[str, float]:
@@ -94,7 +95,7 @@ def _gradient_numbers(
         eta = judgement.errors / (form.roundoff * stick.sensitivity + half)
         scale = stand.truth.row_scale.reshape(-1, *([1] * (truth.ndim - 1)))
         floor = judgement.errors / (form.roundoff * np.maximum(scale, np.abs(truth)))
-        signed = (got - truth) / stick.spacing
+        signed = stick.off(got) / stick.spacing
     normal = np.abs(truth) >= form.smallest_normal
     numbers = {
         "gradient_ulps": ulps.largest,

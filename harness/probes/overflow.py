@@ -2,7 +2,8 @@
 
 A rung fails when a finding of severity error appears (question "failure") or when a gradient is
 returned as 0 that is a normal number (question "dead_gradient"). The first failing pair of rungs is
-bisected; where it blows up later than it first fails, that value is found as well. The trap: failure
+bisected; where it blows up later than it first fails, that value is found as well, and so are the first
+failing loss and gradient. In 16 bits the suite's exhaustive questions follow. The trap: failure
 need not be monotone, so the number is the first failing value *met on the way up*, and the rungs
 below it were seen to be right.
 """
@@ -17,10 +18,11 @@ import torch
 from harness.block import Answer, OpenBlock
 from harness.calling import Bound, failure
 from harness.inputs import dtype_named
+from harness.observation import Observation, observe
+from harness.probes.exhaustive import every_value
 from harness.regime import Ladder
 from harness.results import Finding
 from harness.sample import Shape
-from harness.standard import Observation, observe
 from harness.units import count, number
 
 NAME = "overflow"
@@ -37,6 +39,11 @@ class Event:
 NONFINITE = ("spurious_nan", "spurious_overflow", "nan_leak")
 FAILING = Event("first_failing", lambda f: f.severity == "error")
 BLOWING_UP = Event("first_nonfinite", lambda f: f.kind in NONFINITE)
+# Numbers only: the finding is the first failure, whichever side it is on.
+LOSS_FAILING = Event("loss_fails", lambda f: f.severity == "error" and f.group == "loss")
+GRADIENT_FAILING = Event(
+    "gradient_fails", lambda f: f.severity == "error" and f.group not in ("loss", "call", "inputs")
+)
 DYING = Event("first_dead", lambda f: f.kind == "dead_gradient")
 
 
@@ -53,7 +60,7 @@ class Climb:
         skip = self._block.suite.implementation(self._name).skip
         below: float | None = None
         for value in self._ladder.rungs(finfo):
-            if self._ladder.batch_is_value and skip and skip(Shape(int(value), self._block.case.classes)):
+            if self._ladder.counts and skip and skip(self._ladder.shape(value, Shape(1, 1))):
                 return None
             if self._asked(value).status != "ok":
                 return None
@@ -70,7 +77,7 @@ class Climb:
         if below is not None and (resolution or relative):
             while above - below > max(resolution, relative * above):
                 middle = (below * above) ** 0.5 if above > 4 * below > 0 else below + (above - below) / 2
-                if self._ladder.batch_is_value:
+                if self._ladder.counts:
                     middle = float(int(middle))
                 if self._met(middle, event) is not None:
                     above = middle
@@ -104,14 +111,20 @@ def overflow(block: OpenBlock, name: str) -> Answer:
             continue
         climb = Climb(block, name, ladder, callables)
         try:
-            for event in (DYING,) if ladder.question == "dead_gradient" else (FAILING, BLOWING_UP):
+            dying = ladder.question == "dead_gradient"
+            for event in (DYING,) if dying else (FAILING, BLOWING_UP, LOSS_FAILING, GRADIENT_FAILING):
                 met = climb.first(event)
                 if met is not None:
                     numbers[f"{event.prefix}_{ladder.name}"] = met[0]
-                    findings.append(_on_ladder(ladder, *met))
+                    if event not in (LOSS_FAILING, GRADIENT_FAILING):
+                        findings.append(_on_ladder(ladder, *met))
         except Exception as error:
             status, reason = failure(error)
             return Answer(status or "error", reason, tuple(findings), numbers)
+    for exhaustive in block.suite.exhaustive:
+        counted, seen = every_value(block, name, exhaustive)
+        numbers |= counted
+        findings += seen
     return Answer("ok", "", tuple(_distinct(findings)), numbers)
 
 
@@ -127,7 +140,7 @@ def _on_ladder(ladder: Ladder, value: float, met: Finding) -> Finding:
 
 
 def _written(ladder: Ladder, value: float) -> str:
-    return count(value) if ladder.batch_is_value else number(value, 4)
+    return count(value) if ladder.counts else number(value, 4)
 
 
 def _distinct(findings: list[Finding]) -> list[Finding]:

@@ -17,11 +17,12 @@ import torch
 from harness.block import OpenBlock
 from harness.calling import Bound, torch_state_kept
 from harness.judge import Yardstick
+from harness.observation import Observation, observe
 from harness.oracle.reduction import Array
 from harness.outcome import severity
 from harness.results import Finding
 from harness.sample import Sample
-from harness.standard import Observation, Standard, observe
+from harness.standard import Standard
 
 KIND = "wrong_while_timed"
 UNSEEN = 1

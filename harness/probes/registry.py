@@ -15,12 +15,25 @@ from harness.block import Answer, OpenBlock
 from harness.calling import torch_state_kept
 from harness.probes.accuracy import accuracy
 from harness.probes.compilation import compilation
+from harness.probes.determinism import determinism
+from harness.probes.invalid_input import invalid_input
 from harness.probes.memory import memory
 from harness.probes.overflow import overflow
+from harness.probes.protocol.probe import protocol
+from harness.probes.spread import spread_over_seeds
 
 Probe = Callable[[OpenBlock, str], Answer]
 PROBE_FUNCTIONS: Mapping[str, Probe] = MappingProxyType(
-    {"accuracy": accuracy, "overflow": overflow, "memory": memory, "compilation": compilation}
+    {
+        "accuracy": accuracy,
+        "protocol": protocol,
+        "overflow": overflow,
+        "determinism": determinism,
+        "spread": spread_over_seeds,
+        "memory": memory,
+        "compilation": compilation,
+        "invalid_input": invalid_input,
+    }
 )
 
 

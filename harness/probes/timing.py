@@ -24,10 +24,11 @@ from torch import Tensor
 
 from harness.block import OpenBlock
 from harness.calling import Bound, failure, gradients_of, leaves, torch_state_kept
+from harness.observation import Observation, observe
 from harness.probes.recheck import recheck
 from harness.results import Status
 from harness.sample import Sample
-from harness.standard import Observation, observe, upstream_for
+from harness.standard import upstream_for
 from harness.stats import half_width
 
 NAME = "timing"

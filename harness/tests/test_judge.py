@@ -17,8 +17,8 @@ from harness import Implementation
 from harness.block import OpenBlock
 from harness.judge import Defect, group_labels, judge, yardstick
 from harness.metrics import FORMATS
+from harness.observation import observe
 from harness.outcome import KINDS
-from harness.standard import observe
 from harness.trial import DTYPES, Case
 from suites.cross_entropy import SUITE
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from harness import Implementation
 from harness.block import OpenBlock
+from harness.observation import observe, overwritten
 from harness.sample import Sample
-from harness.standard import observe, overwritten
 from harness.trial import Case
 from suites.cross_entropy import SUITE
 

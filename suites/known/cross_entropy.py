@@ -17,9 +17,9 @@ OUT_OF_BITS = Known(
     upstream="pytorch#195529 (same cause in BCEWithLogits)",
 )
 DEAD_GAP = Known(
-    "dead_gradient",
+    ("dead_gradient", "inaccurate"),
     probe="overflow",
-    group="ladder gap",
+    group=("ladder gap", "exhaustive gap"),
     reason="from this lead on the largest probability rounds to 1 and the target gradient is 0",
     upstream="pytorch#195529 (same cause in BCEWithLogits)",
 )
@@ -51,18 +51,58 @@ SMOOTHING_SUM = Known(
     variant=("smoothed", "weighted_smoothed_ignored"),
     reason="the smoothing term sums all classes of all rows in float16 before the division",
 )
-EAGER = (STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT)
+POISON = Known(
+    ("nan_leak", "spurious_nan"),
+    regime="poisoned",
+    reason="the backward of log_softmax multiplies the NaN of an ignored row by its zero upstream gradient",
+    upstream="pytorch#11551",
+    outside=True,
+)
+SEQUENTIAL = Known(
+    "inaccurate",
+    variant="images",
+    dtype=("float64", "float32"),
+    reason="the class axis of an image is not innermost, so its exponentials are summed one by one",
+)
+KILLS = Known(
+    "kills_process",
+    probe="invalid_input",
+    reason="compiled code checks its labels in a parallel region, which no exception can leave: it aborts",
+)
+NO_ROWS = Known(
+    "edge_shape",
+    probe="protocol",
+    group="zero rows",
+    reason="torch.stack takes no empty list: the loop has no row to stack",
+)
+NEGATIVE_LABEL = Known(
+    "accepts_invalid",
+    probe="invalid_input",
+    group="label_negative",
+    reason="row[-1] is the last class to Python's indexing",
+)
+ZERO_PROBABILITY = Known(
+    ("dead_gradient", "edge_shape"),
+    variant="probability",
+    dtype="float16",
+    reason="a probability that float16 rounds to 0 is taken for masked, so its target gets no gradient",
+)
+EAGER = (STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, SEQUENTIAL)
 NATIVE = (*EAGER, ZERO_TIMES_INFINITY, SMOOTHING_SUM)
-COMPOSED = (*EAGER, ZERO_TIMES_INFINITY)
-UPCAST = (OUT_OF_BITS, DEAD_GAP, ZERO_TIMES_INFINITY)
-COMPILED = (STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT)
+COMPOSED = (STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, ZERO_TIMES_INFINITY)
+UPCAST = (OUT_OF_BITS, DEAD_GAP, ZERO_TIMES_INFINITY, POISON, SEQUENTIAL)
+ONE_HOT = (*COMPOSED, ZERO_PROBABILITY)
+COMPILED = (STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, KILLS)
 UNSTABLE = (
     Known(
         ("spurious_nan", "spurious_overflow", "inaccurate", "dead_gradient"),
         reason="unstable on purpose: probabilities over- and underflow before the logarithm",
     ),
 )
+UNSTABLE_AND_POISONED = (POISON, *UNSTABLE)
+NAIVE = (NO_ROWS, NEGATIVE_LABEL, *UNSTABLE)
 CANCELS = (
+    POISON,
     Known(
         ("inaccurate", "dead_gradient", "spurious_overflow"),
         reason="logsumexp(x) - x_t cancels under a common offset",

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from harness.oracle.closed_form import ClosedForm
 from harness.oracle.softmax import SoftmaxRows, softmax_rows
+from suites.oracles.cross_entropy_pair import PAIR_ROUNDING, pairs
 
 Inputs = Mapping[str, Tensor]
 Options = Mapping[str, Any]
@@ -94,6 +95,12 @@ class Terms:
         return entries
 
     @cached_property
+    def magnitudes(self) -> Tensor:
+        """|q| (R, C); class weights may be negative."""
+        assert self.dense is not None
+        return self.dense.abs() if bool((self.dense < 0).any()) else self.dense
+
+    @cached_property
     def label_complement(self) -> Tensor:
         """1 - p at the label (R, 1)."""
         return self.softmax.complement_at(self.column)
@@ -132,6 +139,8 @@ def terms(inputs: Inputs, options: Options) -> Terms:
         ones = torch.ones(classes, dtype=torch.float64) if weight is None else weight
         dense = dense * ones
         dense[~kept] = 0.0
+        # Nor does a row whose coefficients are all exactly 0.
+        kept = kept & (dense != 0).any(1)
         if not by_index:
             target_slope = (1 - smoothing) * ones.expand_as(logits)
     return Terms(
@@ -166,9 +175,9 @@ def sensitivity(t: Terms) -> Tensor:
     rows = t.softmax
     if t.dense is None:
         reach = rows.loss_at(t.column) + t.label_distance
-        return torch.where(t.coefficient == 0, 0.0, t.coefficient * reach).squeeze(1)
+        return torch.where(t.coefficient == 0, 0.0, t.coefficient.abs() * reach).squeeze(1)
     reach = 2 * rows.class_losses() + rows.distances(rows.shifted)
-    total = torch.where(t.dense == 0, 0.0, t.dense * reach).sum(1)
+    total = torch.where(t.dense == 0, 0.0, t.magnitudes * reach).sum(1)
     return torch.where(t.kept, total, 0.0)
 
 
@@ -178,66 +187,85 @@ def gradient_sensitivity(t: Terms) -> dict[str, Tensor]:
     reach = rows.distances(rows.depth)
     if t.dense is None:
         # Off the label g_i = w p_i, so N_i = w p_i (1 + F): the gradient itself is not needed.
-        at_label = rows.exponentials.gather(1, t.column) * t.label_distance / rows.total
-        at_label = t.coefficient * (at_label + t.label_complement)
-        reach.add_(1).mul_(rows.exponentials).mul_(t.coefficient / rows.total)
+        # At a masked label p = 0 and F = inf: the finite depth makes their product 0.
+        nearby = rows.distances(rows.depth.gather(1, t.column))
+        at_label = rows.exponentials.gather(1, t.column) * nearby / rows.total
+        at_label = t.coefficient.abs() * (at_label + t.label_complement)
+        reach.add_(1).mul_(rows.exponentials).mul_(t.coefficient.abs() / rows.total)
         reach.scatter_(1, t.column, at_label)
     else:
-        total = t.dense.sum(1, keepdim=True)
-        reach.mul_(rows.probabilities).mul_(total).add_(t.gradient.abs()).add_(t.dense)
+        total = t.magnitudes.sum(1, keepdim=True)
+        reach.mul_(rows.probabilities).mul_(total).add_(t.gradient.abs()).add_(t.magnitudes)
     if not bool(t.kept.all()):
         reach[~t.kept] = 0.0
     found = {"logits": reach}
     if t.target_slope is not None:
         far = rows.class_losses() + rows.distances(rows.shifted)
-        found["target"] = torch.where(t.target_slope == 0, 0.0, t.target_slope * far)
+        found["target"] = torch.where(t.target_slope == 0, 0.0, t.target_slope.abs() * far)
     return found
 
 
 def exact(row: Mapping[str, Any], options: Options) -> tuple[Any, Mapping[str, list[Any]]]:
-    """Returns loss and logit gradient of one stored row as Arb balls, by the plain definition.
+    """Returns loss and gradients of one stored row as Arb balls at the caller's working precision.
 
-    `row` holds "logits" (floats) and "target" (an int or a list of floats). Plain formulas are
-    right here: at the working precision of the caller (256 bit and more) cancellation is harmless
-    and the ball says so if it is not. Masked classes (-inf) are left out, their terms are 0.
+    `row` holds "logits" (floats) and "target" (an int or a list of floats). Terms whose coefficient
+    is exactly 0 are dropped; infinite logits follow `harness.oracle.softmax.limits`.
     """
     from flint import arb
 
+    from harness.oracle.softmax_exact import exact_row
+
     logits, target = row["logits"], row["target"]
-    classes = len(logits)
-    weight = options["weight"]
-    weights = [arb(1)] * classes if weight is None else [arb(float(w)) for w in weight]
+    columns = range(len(logits))
+    weights = _exact_weights(options["weight"], len(logits))
+    q = _exact_coefficients(target, weights, options, len(logits))
+    balls = exact_row(logits)
+    slopes = {}
+    if not isinstance(target, int):
+        scale = 1 - arb(float(options["label_smoothing"]))
+        slopes["target"] = [
+            arb(0) if (scale * w).is_zero() else scale * w * balls.loss(c) for c, w in enumerate(weights)
+        ]
+    counting = [c for c in columns if not q[c].is_zero()]
+    if not counting:
+        return arb(0), {"logits": [arb(0)] * len(logits), **slopes}
+    loss = sum((q[c] * balls.loss(c) for c in counting), arb(0))
+    place = max(counting, key=lambda c: float(q[c].mid()))
+    mass, below = sum(q, arb(0)), sum((q[c] for c in counting if c != place), arb(0))
+    gradient = []
+    for c in columns:
+        entry = balls.probability(c) * (below if c == place else mass - q[c])
+        gradient.append(entry if q[c].is_zero() else entry - q[c] * balls.complement(c))
+    return loss, {"logits": gradient, **slopes}
+
+
+def _exact_weights(weight: Any, classes: int) -> list[Any]:
+    from flint import arb
+
+    return [arb(1)] * classes if weight is None else [arb(float(w)) for w in weight]
+
+
+def _exact_coefficients(target: Any, weights: list[Any], options: Options, classes: int) -> list[Any]:
+    """Returns q of one row by its definition; zeros for an ignored row."""
+    from flint import arb
+
     smoothing = arb(float(options["label_smoothing"]))
-    if isinstance(target, int) and target == options["ignore_index"]:
-        return arb(0), {"logits": [arb(0)] * classes}
-    one_hot = (
-        [arb(int(c == target)) for c in range(classes)]
-        if isinstance(target, int)
-        else [arb(float(v)) for v in target]
-    )
+    if isinstance(target, int):
+        if target == options["ignore_index"]:
+            return [arb(0)] * classes
+        shares = [arb(0)] * classes
+        shares[target] = arb(1)
+        if smoothing == 0:
+            shares[target] = weights[target]
+            return shares
+    else:
+        shares = [arb(float(value)) for value in target]
     if options["smoothing_over"] == "others":
         share = smoothing / max(classes - 1, 1)
-        q = [(1 - smoothing) * one_hot[c] + share * (1 - one_hot[c]) for c in range(classes)]
+        mixed = [(1 - smoothing) * each + share * (1 - each) for each in shares]
     else:
-        q = [(1 - smoothing) * one_hot[c] + smoothing / classes for c in range(classes)]
-    if isinstance(target, int) and options["label_smoothing"] == 0:
-        q = [one_hot[c] for c in range(classes)]
-    q = [q[c] * weights[c] for c in range(classes)]
-    open_classes = [c for c in range(classes) if logits[c] != float("-inf")]
-    top = max(logits[c] for c in open_classes)
-    powers = {c: (arb(logits[c]) - arb(top)).exp() for c in open_classes}
-    total = sum(powers.values(), arb(0))
-    normaliser = total.log() + arb(top)
-    loss, mass = arb(0), sum(q, arb(0))
-    for c in range(classes):
-        if q[c] == 0:
-            continue
-        if c not in powers:
-            return arb("+inf"), {
-                "logits": [mass * powers.get(k, arb(0)) / total - q[k] for k in range(classes)]
-            }
-        loss += q[c] * (normaliser - arb(logits[c]))
-    return loss, {"logits": [mass * powers.get(c, arb(0)) / total - q[c] for c in range(classes)]}
+        mixed = [(1 - smoothing) * each + smoothing / classes for each in shares]
+    return [each * w for each, w in zip(mixed, weights, strict=True)]
 
 
 ORACLE = ClosedForm(
@@ -249,4 +277,6 @@ ORACLE = ClosedForm(
     denominator=denominator,
     exact=exact,
     roundoffs=8.0,
+    pairs=pairs,
+    pair_rounding=PAIR_ROUNDING,
 )

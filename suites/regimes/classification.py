@@ -122,10 +122,36 @@ def tiny(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
 
 
 def ignored(shape: Shape, finfo: finfo, generator: Generator, *, share: float) -> Sample:
-    """Unit-normal rows of which a share is labelled -100 and does not count."""
+    """Unit-normal rows; a share is labelled -100, holds a quarter of the range and does not count."""
     sample = unit_normal(shape, finfo, generator)
     dropped = torch.rand(shape.batch, generator=generator) < share
-    return sample.replaced(target=torch.where(dropped, IGNORE, sample["target"]))
+    size = finfo.max / 4
+    # What stands in a row that does not count must not matter, however large it is.
+    logits = torch.where(dropped.unsqueeze(1), size * sample["logits"].sign(), sample["logits"])
+    return sample.replaced(logits=logits, target=torch.where(dropped, IGNORE, sample["target"]))
+
+
+def poisoned(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Unit-normal rows; every third is labelled -100 and holds a NaN or an infinity."""
+    sample = unit_normal(shape, finfo, generator)
+    row = torch.arange(shape.batch)
+    dropped = row % 3 == 2
+    poison = torch.tensor([math.nan, math.inf, -math.inf], dtype=torch.float64)[row // 3 % 3]
+    logits = sample["logits"].clone()
+    logits[dropped, 0] = poison[dropped]
+    return sample.replaced(logits=logits, target=torch.where(dropped, IGNORE, sample["target"]))
+
+
+def nan_logit(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Unit-normal rows, the first of which counts and holds a NaN beside its label."""
+    sample = unit_normal(shape, finfo, generator)
+    if shape.classes == 1:
+        return sample
+    # Neither the first row nor a label above 0 is dropped by any variant, so the NaN counts.
+    logits, target = sample["logits"].clone(), sample["target"].clone()
+    target[0] = target[0].clamp(min=1)
+    logits[0, 0] = math.nan
+    return sample.replaced(logits=logits, target=target)
 
 
 def scaled(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
@@ -159,3 +185,14 @@ def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator, *,
     cycle[:, 1] += lead
     logits = cycle[torch.arange(count) % len(cycle)]
     return Sample(logits=logits, target=torch.ones(count, dtype=torch.long))
+
+
+def many_classes(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Two rows of so many unit-normal logits: a sum over classes in the dtype itself stalls or overflows."""
+    return unit_normal(Shape(2, int(value)), finfo, generator)
+
+
+def every_gap(values: Tensor) -> Sample:
+    """Rows [x, 0] labelled 0: the exact loss is log(1 + exp(-x))."""
+    logits = torch.stack([values, torch.zeros_like(values)], 1)
+    return Sample(logits=logits, target=torch.zeros(len(values), dtype=torch.long))

@@ -32,14 +32,19 @@ def relabelled(sample: Sample, options: Options, generator: Generator) -> Sample
 
 
 def probability_targets(sample: Sample, options: Options, generator: Generator) -> Sample:
-    """Replaces labels by distributions: 0.9 on the label, the rest at random over open classes."""
-    logits, target = sample["logits"], sample["target"]
-    label = torch.where(target == IGNORE, 0, target).unsqueeze(1)
+    """Replaces labels by distributions: 0.9 on the label, the rest at random over open classes.
+
+    Probabilities cannot say "ignored": a row that a regime had dropped counts, with ordinary logits.
+    """
+    target, dropped = sample["target"], sample["target"] == IGNORE
+    ordinary = sample["logits"].nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1)
+    logits = torch.where(dropped.unsqueeze(1), ordinary, sample["logits"])
+    label = torch.where(dropped, 0, target).unsqueeze(1)
     noise = torch.rand(logits.shape, generator=generator, dtype=torch.float64)
     noise = noise.masked_fill(logits == -math.inf, 0.0)
     noise = noise / noise.sum(1, keepdim=True).clamp(min=1e-300)
     soft = (0.1 * noise).scatter_add(1, label, torch.full(label.shape, 0.9, dtype=torch.float64))
-    return sample.replaced(target=soft, gradients=("logits", "target"))
+    return sample.replaced(logits=logits, target=soft, gradients=("logits", "target"))
 
 
 def one_hot_targets(sample: Sample, options: Options, generator: Generator) -> Sample:

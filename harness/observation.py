@@ -1,0 +1,186 @@
+"""What an implementation answered to a standard, forward and backward, and what is wrong with it.
+
+`observe` makes one call on private copies, judges loss and gradients and compares the inputs' bits
+afterwards; whatever is raised becomes a status or the finding `raises`. `news` keeps of
+an answer's defects those that a reference answer on the same inputs does not have: a probe that asks
+about memory layouts must not repeat what the accuracy probe says about the numbers. The trap: an
+entry that is wrong in both answers is no news, an entry that is wrong in another way is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.calling import Bound, NotALossError, failure, gradients_of, leaves
+from harness.judge import Judgement, Yardstick, judge
+from harness.oracle.reduction import Array
+from harness.results import Finding, Status
+from harness.sample import Sample, rows
+from harness.standard import Standard
+from harness.witness import described, plain_finding
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one call answered: losses and gradients as float64 arrays, and what is wrong with them."""
+
+    status: Status
+    reason: str = ""
+    loss: Array | None = None
+    loss_judgement: Judgement | None = None
+    gradients: Mapping[str, Array] | None = None
+    gradient_judgements: Mapping[str, Judgement] | None = None
+    findings: tuple[Finding, ...] = ()
+
+    def worst_is_error(self) -> bool:
+        """Tells whether a finding has severity error."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+
+def overwritten(sample: Sample, stored: Sample) -> list[str]:
+    """Names the inputs whose bits are no longer those that were stored."""
+    return [name for name in stored if not same_bits(sample[name].detach().cpu(), stored[name])]
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Compares bits, so that NaN equals NaN; a changed dtype or shape is a difference."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    if not one.is_floating_point():
+        return bool((one == other).all())
+    if one.is_contiguous() and other.is_contiguous():
+        whole = {8: torch.int64, 4: torch.int32, 2: torch.int16}[one.element_size()]
+        return torch.equal(one.view(whole), other.view(whole))
+    # Strided memory has no view as whole numbers; equal values with equal signs will do.
+    same = (one == other) & (one.signbit() == other.signbit())
+    return bool((same | (one.isnan() & other.isnan())).all())
+
+
+def observe(
+    bound: Bound, stand: Standard, dtype: str, device: str, probe: str, *, sample: Sample | None = None
+) -> Observation:
+    """Calls an implementation on a standard, forward and backward, and judges its answers.
+
+    It is called on private copies, or on `sample` where that already holds the same contents.
+    Whatever it raises becomes a status or the finding `raises`; no Exception comes out of here.
+    """
+    sample = sample or leaves(stand.sample, device)
+    try:
+        with bound.ledger.spending("implementation"):
+            loss = bound.loss(sample.tensors)
+        expected = tuple(stand.upstream.shape)
+        if tuple(loss.shape) != expected:
+            sentence = f"loss has shape {tuple(loss.shape)}, the contract says {expected}"
+            return Observation("ok", findings=(plain_finding("shape", probe, "loss", sentence),))
+        upstream = stand.upstream.to(device, loss.dtype)
+        with bound.ledger.spending("implementation"):
+            found = gradients_of(loss, sample, upstream)
+    except NotALossError as error:
+        return Observation("ok", findings=(plain_finding("shape", probe, "loss", str(error)),))
+    except Exception as error:
+        status, reason = failure(error)
+        if status is not None:
+            return Observation(status, reason)
+        return Observation("ok", reason, findings=(plain_finding("raises", probe, "call", reason),))
+    findings: list[Finding] = []
+    got_loss = loss_array(loss, stand)
+    judged_loss = judge(stand.loss, got_loss)
+    got_gradients: dict[str, Array] = {}
+    judged_gradients: dict[str, Judgement] = {}
+    for name, gradient in found.items():
+        if gradient is None:
+            findings.append(plain_finding("no_gradient", probe, name, f"no gradient reached {name}"))
+            continue
+        flat = gradient_array(gradient, stand)
+        if flat.shape != stand.gradients[name].truth.shape:
+            sentence = f"gradient of {name} has shape {tuple(gradient.shape)}"
+            findings.append(plain_finding("shape", probe, name, sentence))
+            continue
+        got_gradients[name] = flat
+        judged_gradients[name] = judge(stand.gradients[name], flat)
+    findings = [*_described(stand, got_loss, judged_loss, got_gradients, judged_gradients, probe), *findings]
+    if changed := overwritten(sample, stand.sample):
+        findings.append(plain_finding("overwrites", probe, "inputs", f"wrote into {', '.join(changed)}"))
+    split = _split_finding(judged_loss, judged_gradients, probe)
+    return Observation(
+        "ok",
+        "",
+        got_loss,
+        judged_loss,
+        got_gradients,
+        judged_gradients,
+        tuple(findings) + split,
+    )
+
+
+def loss_array(loss: Tensor, stand: Standard) -> Array:
+    """Returns a loss as float64 in the shape of the truth."""
+    return np.asarray(loss.detach().cpu().double().reshape(stand.truth.value.shape).numpy())
+
+
+def gradient_array(gradient: Tensor, stand: Standard) -> Array:
+    """Returns a gradient as float64 rows."""
+    return np.asarray(rows(gradient.detach(), stand.sample.layout).cpu().double().numpy())
+
+
+def news(
+    stand: Standard,
+    probe: str,
+    *,
+    loss: tuple[Array, Array] | None = None,
+    gradients: Mapping[str, tuple[Array, Array]] | None = None,
+) -> list[Finding]:
+    """Returns the defects of answers that their reference answers do not have.
+
+    Each pair is (answer, reference), both for the truth of `stand`; an entry that agrees with its
+    reference within the bound beyond which an inaccuracy is an error is no news, whether it is right or
+    wrong: rounding elsewhere (16-bit gradients scaled by 3 before instead of after) explains that much.
+    """
+    findings: list[Finding] = []
+    if loss is not None:
+        got = _unlike(stand.loss, *loss)
+        findings += [
+            described(d, stand.loss, got, stand, probe, None) for d in judge(stand.loss, got).defects
+        ]
+    for name, pair in (gradients or {}).items():
+        stick = stand.gradients[name]
+        got = _unlike(stick, *pair)
+        findings += [described(d, stick, got, stand, probe, name) for d in judge(stick, got).defects]
+    return [finding for finding in findings if finding.severity != "note"]
+
+
+def _unlike(stick: Yardstick, got: Array, reference: Array) -> Array:
+    """Returns the answer with the truth put where it agrees with its reference."""
+    with np.errstate(invalid="ignore"):
+        near = np.abs(got - reference) <= np.fmax(stick.strict, stick.error)
+        same = near | (got == reference) | (np.isnan(got) & np.isnan(reference))
+    return np.where(same, stick.truth, got)
+
+
+def _described(
+    stand: Standard,
+    loss: Array,
+    judged_loss: Judgement,
+    gradients: Mapping[str, Array],
+    judged: Mapping[str, Judgement],
+    probe: str,
+) -> list[Finding]:
+    findings = [described(d, stand.loss, loss, stand, probe, None) for d in judged_loss.defects]
+    for name, judgement in judged.items():
+        stick = stand.gradients[name]
+        findings += [described(d, stick, gradients[name], stand, probe, name) for d in judgement.defects]
+    return findings
+
+
+def _split_finding(loss: Judgement, gradients: Mapping[str, Judgement], probe: str) -> tuple[Finding, ...]:
+    sides = {"loss": loss.finite, **{name: judgement.finite for name, judgement in gradients.items()}}
+    if len(set(sides.values())) < 2:
+        return ()
+    good = ", ".join(name for name, finite in sides.items() if finite)
+    bad = ", ".join(name for name, finite in sides.items() if not finite)
+    return (plain_finding("loss_gradient_split", probe, "call", f"finite: {good}; not finite: {bad}"),)

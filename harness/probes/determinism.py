@@ -1,0 +1,202 @@
+"""Does it answer the same, bit for bit? Repeats, slices of the batch, row order, threads, layout.
+
+Each question is a column: the largest difference in ulp of the answer, 0 when every bit of loss and
+gradients agrees. Only two differences are findings: other bits on the very same call
+(`nondeterministic`), and a row of an unreduced loss that depends on its neighbours beyond the strict
+bound (`neighbours`); summation in another order is a property, no fault. The trap: at usual shapes
+nothing runs in parallel, so threads are asked at PARALLEL_ENTRIES, where torch splits the work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.block import Answer, OpenBlock
+from harness.calling import Bound, failure, gradients_of, leaves, torch_state_kept
+from harness.judge import Yardstick
+from harness.metrics import FORMATS, Format, ulp
+from harness.oracle.reduction import Array
+from harness.outcome import KINDS
+from harness.probes.protocol.layouts import transposed
+from harness.results import Finding, Severity
+from harness.sample import Sample, Shape, rows
+from harness.standard import Standard, asked_upstream
+from harness.units import ulps
+
+NAME = "determinism"
+REPEATS = 8
+# torch splits element-wise work from 32,768 entries on, reductions later.
+PARALLEL_ENTRIES = 1 << 18
+Answers = Mapping[str, Array]
+
+
+def determinism(block: OpenBlock, name: str) -> Answer:
+    """Asks one implementation the same thing again in ways that should not matter."""
+    stand = block.standard(name)
+    numbers: dict[str, float] = {}
+    findings: list[Finding] = []
+    try:
+        bound, form = block.bound(name), FORMATS[block.case.dtype]
+        first = _answers(bound, stand.sample, stand.upstream, block)
+        with block.ledger.spending("implementation"):
+            for _ in range(REPEATS):
+                again = _answers(bound, stand.sample, stand.upstream, block)
+                _raise_to(numbers, "repeat_ulps", first, again, form)
+                if not findings:
+                    findings += _unrepeatable(first, again, stand)
+            order = torch.arange(len(stand.row_inputs[next(iter(stand.sample))])).flip(0)
+            if stand.sample.layout == "rows":
+                permuted = _taken(stand.sample, order)
+                upstream = stand.upstream[order] if stand.upstream.dim() else stand.upstream
+                back = _reordered(_answers(bound, permuted, upstream, block), order.numpy())
+                _raise_to(numbers, "permutation_ulps", first, back, form)
+                findings += _neighbours(first, back, stand, "in another order of rows")
+            if not block.suite.implementation(name).compiled:
+                findings += _sliced(bound, stand, block, first, numbers, form)
+                laid = stand.sample.mapped(lambda t: transposed(t) if t.is_floating_point() else t)
+                other = _answers(bound, laid, stand.upstream, block, dense=False)
+                _raise_to(numbers, "layout_ulps", first, other, form)
+                _over_threads(block, name, numbers, form)
+    except Exception as error:
+        status, reason = failure(error)
+        if status is None and findings:
+            return Answer("ok", reason, tuple(findings), numbers)
+        return Answer(status or "skipped", f"{reason}; see accuracy" if status is None else reason)
+    return Answer("ok", "", tuple(findings), numbers)
+
+
+def _answers(
+    bound: Bound, sample: Sample, upstream: Tensor, block: OpenBlock, *, dense: bool = True
+) -> dict[str, Array]:
+    """Returns loss and gradients of one call as float64 rows, by name."""
+    device = block.case.device
+    if dense:
+        asked = leaves(sample, device)
+    else:
+        asked = sample.mapped(lambda tensor: tensor.detach().to(device))
+        for name in sample.gradients:
+            asked[name].requires_grad_(True)
+    loss = bound.loss(asked.tensors)
+    found = gradients_of(loss, asked, upstream.to(device, loss.dtype))
+    answers = {"loss": np.asarray(loss.detach().cpu().double().reshape(upstream.shape).numpy())}
+    if upstream.dim():
+        answers["loss"] = answers["loss"].reshape(-1)
+    for name, gradient in found.items():
+        if gradient is not None:
+            answers[name] = np.asarray(rows(gradient.detach(), sample.layout).cpu().double().numpy())
+    return answers
+
+
+def _raise_to(numbers: dict[str, float], column: str, one: Answers, other: Answers, form: Format) -> None:
+    numbers[column] = max(numbers.get(column, 0.0), difference_ulps(one, other, form))
+
+
+def difference_ulps(one: Answers, other: Answers, form: Format) -> float:
+    """Returns the largest difference of two answers in ulp of the first; infinite where a class differs."""
+    worst = 0.0
+    for name, values in one.items():
+        if name not in other or values.shape != other[name].shape:
+            return float("inf")
+        unequal = (values != other[name]) & ~(np.isnan(values) & np.isnan(other[name]))
+        if not unequal.any():
+            continue
+        before, after = values[unequal], other[name][unequal]
+        if not (np.isfinite(before) & np.isfinite(after)).all():
+            return float("inf")
+        worst = max(worst, float((np.abs(before - after) / ulp(before, form)).max()))
+    return worst
+
+
+def _beyond(one: Array, other: Array, bound: Array) -> bool:
+    with np.errstate(invalid="ignore"):
+        same = (one == other) | (np.isnan(one) & np.isnan(other))
+        return bool((~same & ~(np.abs(one - other) <= bound)).any())
+
+
+def _sticks(stand: Standard) -> dict[str, Yardstick]:
+    return {"loss": stand.loss, **stand.gradients}
+
+
+def _unrepeatable(first: Answers, again: Answers, stand: Standard) -> list[Finding]:
+    """Returns the finding that a repeat had other bits: an error beyond the error bound."""
+    changed = [name for name in first if _beyond(first[name], again[name], np.zeros(()))]
+    if not changed:
+        return []
+    sticks = _sticks(stand)
+    far = any(_beyond(first[n], again[n], np.fmax(sticks[n].strict, sticks[n].error)) for n in changed)
+    form = FORMATS[stand.loss.form.name]
+    size = ulps(difference_ulps(first, again, form))
+    sentence = f"{KINDS['nondeterministic'].sentence}: {', '.join(changed)} by up to {size}"
+    return [_finding("nondeterministic", "error" if far else "warning", "repeat", sentence)]
+
+
+def _neighbours(first: Answers, other: Answers, stand: Standard, where: str) -> list[Finding]:
+    """Returns the finding that rows of an unreduced loss answer otherwise among other rows."""
+    if not stand.upstream.dim():
+        return []
+    sticks = _sticks(stand)
+    moved = [name for name in first if _beyond(first[name], other[name], np.nan_to_num(sticks[name].strict))]
+    if not moved:
+        return []
+    far = any(_beyond(first[n], other[n], np.fmax(sticks[n].strict, sticks[n].error)) for n in moved)
+    sentence = f"{', '.join(moved)} of a row differ beyond the strict bound {where}"
+    return [_finding("neighbours", "error" if far else "warning", "rows", sentence)]
+
+
+def _finding(kind: str, severity: Severity, group: str, sentence: str) -> Finding:
+    return Finding(kind, severity, NAME, group, sentence, {"question": f"determinism: {group}"})
+
+
+def _taken(sample: Sample, index: Tensor) -> Sample:
+    return sample.mapped(lambda tensor: tensor[index] if tensor.dim() else tensor)
+
+
+def _reordered(answers: Answers, order: Array) -> dict[str, Array]:
+    back = np.argsort(order)
+    return {name: values[back] if values.ndim else values for name, values in answers.items()}
+
+
+def _sliced(
+    bound: Bound, stand: Standard, block: OpenBlock, first: Answers, numbers: dict[str, float], form: Format
+) -> list[Finding]:
+    """Asks the first row alone and the first half of the rows of an unreduced loss."""
+    if not stand.upstream.dim() or stand.sample.layout != "rows":
+        return []
+    found: list[Finding] = []
+    count = len(stand.upstream)
+    for part in {1, max(1, count // 2)}:
+        index = torch.arange(part)
+        alone = _answers(bound, _taken(stand.sample, index), stand.upstream[index], block)
+        cut = {name: values[:part] for name, values in first.items()}
+        _raise_to(numbers, "slicing_ulps", cut, alone, form)
+        if not found:
+            padded = {n: np.concatenate([alone[n], first[n][part:]]) for n in first if n in alone}
+            found = _neighbours(first, padded, stand, f"in a batch of {part}")
+    return found
+
+
+def _over_threads(block: OpenBlock, name: str, numbers: dict[str, float], form: Format) -> None:
+    """Compares one thread with several on rows enough for torch to split."""
+    threads = min(4, os.cpu_count() or 1)
+    classes = block.case.classes
+    shape = Shape(max(1, PARALLEL_ENTRIES // classes), classes)
+    implementation = block.suite.implementation(name)
+    if threads < 2 or (implementation.skip is not None and implementation.skip(shape)):
+        return
+    drawn = block.drawn_at(shape)
+    if drawn is None:
+        return
+    sample, options = drawn
+    bound = block.bound_for(name, options)
+    upstream = asked_upstream(sample, options)
+    with torch_state_kept():
+        torch.set_num_threads(1)
+        one = _answers(bound, sample, upstream, block)
+        torch.set_num_threads(threads)
+        several = _answers(bound, sample, upstream, block)
+    _raise_to(numbers, "threads_ulps", one, several, form)

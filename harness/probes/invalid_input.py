@@ -1,0 +1,80 @@
+"""Does it refuse what is no input at all? Labels outside the classes, asked of a worker that may die.
+
+A suite declares what is invalid for its family. Raising is right; a number is the finding
+`accepts_invalid`, NaN a note's worth; a worker that dies of it is the finding `kills_process`, made by
+the engine, since a dead process reports nothing. Asked with one thread and with several on ROWS rows:
+compiled code checks its labels in a parallel region from which an exception cannot leave (torch 2.13
+aborts at 2 threads and 20,000 rows, raises otherwise). The trap: asked in the process of a test
+session it would end that session, so only workers ask it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from harness.block import Answer, OpenBlock, reset_compiler
+from harness.calling import torch_state_kept
+from harness.outcome import severity
+from harness.regime import Invalid
+from harness.results import Finding
+from harness.sample import Sample, Shape
+from harness.units import number
+
+NAME = "invalid_input"
+ROWS = 20480
+FEW_ROWS = 64
+
+
+def invalid_input(block: OpenBlock, name: str) -> Answer:
+    """Asks one implementation every invalid input of its suite, few rows first, one thread first."""
+    implementation = block.suite.implementation(name)
+    findings: list[Finding] = []
+    notes: dict[str, str] = {}
+    asked = refused = 0
+    # A compiled form is one artefact per shape and thread count; it is asked where it is known to die.
+    for count in (ROWS,) if implementation.compiled else (FEW_ROWS, ROWS):
+        shape = Shape(count, block.case.classes)
+        drawn = block.drawn_at(shape)
+        if drawn is None or (implementation.skip is not None and implementation.skip(shape)):
+            continue
+        for threads in dict.fromkeys((1, min(4, os.cpu_count() or 1))):
+            for invalid, answer in _answers(block, name, *drawn, threads):
+                asked += 1
+                if isinstance(answer, str):
+                    refused += 1
+                    notes.setdefault(invalid.name, answer)
+                elif not any(finding.group == invalid.name for finding in findings):
+                    findings += _accepted(invalid, answer, threads, count)
+    numbers = {"invalid_inputs": float(asked), "invalid_inputs_refused": float(refused)}
+    return Answer("ok", "", tuple(findings), numbers, notes)
+
+
+def _answers(
+    block: OpenBlock, name: str, sample: Sample, options: Mapping[str, Any], threads: int
+) -> Iterator[tuple[Invalid, float | str]]:
+    """Yields the loss of every invalid input, or the text of what was raised."""
+    with torch_state_kept(), torch.no_grad():
+        torch.set_num_threads(threads)
+        if block.suite.implementation(name).compiled:
+            # Code is built for a thread count that no guard looks at.
+            reset_compiler()
+        bound = block.bound_for(name, options)
+        for invalid in block.suite.invalid:
+            asked = invalid.change(sample, options).mapped(lambda t: t.to(block.case.device))
+            try:
+                answer: float | str = float(bound.loss(asked.tensors).double().sum())
+            except Exception as error:
+                answer = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            yield invalid, answer
+
+
+def _accepted(invalid: Invalid, answer: float, threads: int, count: int) -> list[Finding]:
+    if answer != answer:
+        return []
+    about = invalid.about.removesuffix(".")
+    sentence = f"{about}: answers {number(answer)} at {count} rows and {threads} threads"
+    return [Finding("accepts_invalid", severity("accepts_invalid"), NAME, invalid.name, sentence)]

@@ -1,0 +1,58 @@
+"""The edges of the shape: no rows, one row, one class, a class count that divides by no block size.
+
+Judged by the oracle alone, since there is no plain answer to compare with; findings of severity error
+count, because what is merely inaccurate is the accuracy probe's to say. The trap: zero rows are valid
+input (the last shard of a data set), whose mean is 0/0 by contract and whose sum is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from harness.observation import observe
+from harness.probes.protocol.interview import NAME, Interview, Question
+from harness.results import Finding
+from harness.sample import Sample, Shape
+
+# A prime beyond 512 and 1024, so that no block size of a kernel divides it.
+PRIME_CLASSES = 1031
+
+
+def _first_rows(count: int) -> Callable[[Interview], list[Finding]]:
+    def ask(interview: Interview) -> list[Finding]:
+        stored = interview.sample
+        cut = stored.mapped(lambda tensor: tensor[:count].contiguous() if tensor.dim() else tensor)
+        return _judged(interview, cut, interview.stand.options)
+
+    return ask
+
+
+def _at(shape: Callable[[Shape], Shape]) -> Callable[[Interview], list[Finding]]:
+    def ask(interview: Interview) -> list[Finding]:
+        drawn = interview.drawn_at(shape(interview.case.shape))
+        return [] if drawn is None else _judged(interview, *drawn, rebound=True)
+
+    return ask
+
+
+def _judged(
+    interview: Interview, sample: Sample, options: Mapping[str, Any], *, rebound: bool = False
+) -> list[Finding]:
+    stand = interview.standard_of(sample, options)
+    bound = interview.bound_at(options) if rebound else interview.bound
+    seen = observe(bound, stand, interview.case.dtype, interview.case.device, NAME)
+    return [f for f in interview.answered(seen).findings if f.severity == "error"]
+
+
+QUESTIONS = (
+    Question("zero rows", "edge_shape", _first_rows(0), recompiles=True),
+    Question("one row", "edge_shape", _first_rows(1), recompiles=True),
+    Question("one class", "edge_shape", _at(lambda shape: Shape(shape.batch, 1)), recompiles=True),
+    Question(
+        "a prime number of classes",
+        "edge_shape",
+        _at(lambda shape: Shape(min(shape.batch, 3), PRIME_CLASSES)),
+        recompiles=True,
+    ),
+)

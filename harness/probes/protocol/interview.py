@@ -1,0 +1,134 @@
+"""One implementation under questioning: its plain answer, and how another answer is held against it.
+
+The plain answer (contiguous private copies, first backward, the usual upstream gradient) is what the
+accuracy probe judges. A protocol question changes how the same thing is asked; a finding is an entry
+that the oracle calls wrong *and* that differs from the plain answer, so that inaccuracy is not reported
+once more under every question. The trap: for another upstream gradient the plain gradient has to be
+scaled first, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from harness.block import OpenBlock
+from harness.calling import Bound, leaves
+from harness.observation import Observation, news, observe
+from harness.oracle.reduction import Array
+from harness.results import Finding
+from harness.sample import Sample, Shape
+from harness.standard import Standard, standard
+
+NAME = "protocol"
+Asking = Callable[["Interview"], list[Finding]]
+
+
+class UnsupportedError(Exception):
+    """The implementation refused a question that it may refuse; becomes a note."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing that a caller may do; findings get its kind and its name as their group.
+
+    `refusable`: raising is `unsupported`, as the documentation of torch has it. `recompiles`: asking it
+    makes a compiled form compile again, so compiled forms are asked it by the full profile only.
+    """
+
+    name: str
+    kind: str
+    ask: Asking
+    applies: Callable[[Interview], bool] = lambda interview: True
+    refusable: bool = False
+    recompiles: bool = False
+
+
+class Interview:
+    """An implementation with its plain answer to a standard."""
+
+    def __init__(self, block: OpenBlock, name: str, bound: Bound) -> None:
+        self.block, self.name, self.bound = block, name, bound
+        self.case = block.case
+        self.stand = block.standard(name)
+        self.plain = self.observed(self.stand)
+
+    @property
+    def sample(self) -> Sample:
+        """The stored sample of the case."""
+        return self.stand.sample
+
+    @property
+    def reduced(self) -> bool:
+        """Whether the loss is a scalar."""
+        return self.stand.upstream.dim() == 0
+
+    def fresh(self) -> Sample:
+        """Returns private copies of the sample on the device."""
+        return leaves(self.sample, self.case.device)
+
+    def observed(self, stand: Standard, sample: Sample | None = None) -> Observation:
+        """Calls the implementation on a standard and judges its answer."""
+        return observe(self.bound, stand, self.case.dtype, self.case.device, NAME, sample=sample)
+
+    def answered(self, seen: Observation) -> Observation:
+        """Returns an observation that has numbers; raises RefusedError for any other."""
+        if seen.status != "ok":
+            raise UnsupportedError(seen.reason)
+        for finding in seen.findings:
+            if finding.kind in ("raises", "shape", "no_gradient"):
+                raise RefusedError(finding)
+        return seen
+
+    def compared(
+        self, seen: Observation, stand: Standard | None = None, upstream: Tensor | None = None
+    ) -> list[Finding]:
+        """Returns what is wrong with an observation and was right, or otherwise wrong, in the plain one."""
+        self.answered(seen)
+        assert seen.loss is not None
+        assert seen.gradients is not None
+        assert self.plain.loss is not None
+        expected = self.plain_gradients(upstream)
+        pairs = {name: (got, expected[name]) for name, got in seen.gradients.items()}
+        return news(stand or self.stand, NAME, loss=(seen.loss, self.plain.loss), gradients=pairs)
+
+    def plain_gradients(self, upstream: Tensor | None = None) -> Mapping[str, Array]:
+        """Returns the plain gradients, scaled to another upstream gradient where one is given."""
+        assert self.plain.gradients is not None
+        if upstream is None:
+            return self.plain.gradients
+        ratio = upstream.reshape(-1).double().numpy() / self.stand.upstream.reshape(-1).double().numpy()
+        with np.errstate(invalid="ignore", over="ignore"):
+            return {
+                name: np.asarray(gradient * ratio.reshape(-1, *([1] * (gradient.ndim - 1))))
+                for name, gradient in self.plain.gradients.items()
+            }
+
+    def standard_of(self, sample: Sample, options: Mapping[str, Any]) -> Standard:
+        """Returns the standard of a changed sample under the implementation's definition."""
+        definition = self.block.suite.implementation(self.name).contract.definition
+        with self.block.ledger.spending("oracle"):
+            return standard(self.block.suite, sample, options, self.case.dtype, definition)
+
+    def drawn_at(self, shape: Shape) -> tuple[Sample, dict[str, Any]] | None:
+        """Returns sample and options of the case at another shape; None where it is not asked."""
+        implementation = self.block.suite.implementation(self.name)
+        if implementation.skip is not None and implementation.skip(shape):
+            return None
+        return self.block.drawn_at(shape)
+
+    def bound_at(self, options: Mapping[str, Any]) -> Bound:
+        """Returns the implementation with other options."""
+        return self.block.bound_for(self.name, options)
+
+
+class RefusedError(Exception):
+    """The implementation raised, or returned something without numbers; carries the finding."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding

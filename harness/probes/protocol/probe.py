@@ -1,0 +1,96 @@
+"""Asks one implementation every protocol question that applies, in one case.
+
+An exception on a question that may be refused is `unsupported` and named in a note; on any other it
+is the finding `raises`, or `edge_shape` where the question is an edge. The trap: who fails the plain
+call fails every question, so nothing is asked then; the accuracy probe has said why.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+from harness.block import Answer, OpenBlock
+from harness.calling import failure, torch_state_kept
+from harness.outcome import KINDS
+from harness.probes.protocol import calls, edges, layouts, state, transforms
+from harness.probes.protocol.interview import (
+    NAME,
+    Interview,
+    Question,
+    RefusedError,
+    UnsupportedError,
+)
+from harness.results import Finding
+
+QUESTIONS: tuple[Question, ...] = (
+    *calls.QUESTIONS,
+    *state.QUESTIONS,
+    *layouts.QUESTIONS,
+    *edges.QUESTIONS,
+    *transforms.QUESTIONS,
+)
+
+
+def protocol(block: OpenBlock, name: str) -> Answer:
+    """Asks all questions that apply; numbers say how many were asked and how many were refused."""
+    try:
+        interview = Interview(block, name, block.bound(name))
+        interview.answered(interview.plain)
+    except UnsupportedError as refused:
+        return Answer("unsupported", str(refused))
+    except RefusedError as refused:
+        return Answer("skipped", f"the plain call fails ({refused.finding.kind}); see accuracy")
+    except Exception as error:
+        status, reason = failure(error)
+        return Answer(status or "skipped", reason)
+    compiled = block.suite.implementation(name).compiled
+    findings: list[Finding] = []
+    refusals: dict[str, str] = {}
+    asked = 0
+    for question in QUESTIONS:
+        if not question.applies(interview) or (compiled and question.recompiles):
+            continue
+        asked += 1
+        found, refusal = _asked(question, interview)
+        findings += found
+        if refusal is not None:
+            refusals[f"unsupported: {question.name}"] = refusal
+    numbers = {"questions": float(asked), "questions_unsupported": float(len(refusals))}
+    return Answer("ok", "", tuple(findings), numbers, refusals)
+
+
+def _asked(question: Question, interview: Interview) -> tuple[list[Finding], str | None]:
+    try:
+        with torch_state_kept(), warnings.catch_warnings(), interview.bound.ledger.spending("implementation"):
+            # What torch has to say about performance under vmap is no concern of a protocol.
+            warnings.simplefilter("ignore")
+            return [_of(question, finding) for finding in question.ask(interview)], None
+    except UnsupportedError as refused:
+        return [], str(refused)
+    except RefusedError as refused:
+        if question.refusable and refused.finding.kind == "raises":
+            return [], refused.finding.message
+        return [_of(question, refused.finding)], None
+    except Exception as error:
+        status, reason = failure(error)
+        if question.refusable or status is not None:
+            return [], reason
+        return [_of(question, Finding("raises", "error", NAME, "call", reason))], None
+
+
+def _of(question: Question, finding: Finding) -> Finding:
+    """Returns a finding in the name of its question; kinds that say more than the question's stay."""
+    keeps = ("raises", "overwrites", "version_moved", "no_gradient", "shape", "result_dtype", "changes_state")
+    kind = finding.kind if finding.kind in keeps else question.kind
+    if kind == "raises" and question.kind == "edge_shape":
+        kind = "edge_shape"
+    severity = KINDS[kind].severity or finding.severity
+    return replace(
+        finding,
+        kind=kind,
+        severity=severity,
+        group=question.name,
+        message=f"{finding.group}: {finding.message}",
+        witness={**finding.witness, "question": question.name},
+    )

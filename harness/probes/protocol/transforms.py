@@ -1,0 +1,151 @@
+"""What torch offers around a loss: autocast, double backward, torch.func.grad and vmap.
+
+Whoever does not support one raises, which is `unsupported` and no finding; whoever answers has to be
+right. The Hessian-vector product is judged by a central difference of the oracle's gradient,
+(g(x + hv) - g(x - hv)) / 2h in float64 with h = 2^-13, good to about h^2: a missing or zero second
+derivative is wrong by its whole size, so a relative error of 1/64 in the norm is the line. The trap:
+a gradient whose second derivative vanishes has nothing to be compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.inputs import generator_for
+from harness.judge import judge
+from harness.observation import gradient_array, loss_array, news, observe
+from harness.oracle.reduction import Array
+from harness.oracle.truth import reduced
+from harness.probes.protocol.interview import NAME, Interview, Question, UnsupportedError
+from harness.results import Finding
+from harness.standard import row_oracle, standard
+from harness.units import number
+from harness.witness import described, plain_finding
+
+STEP = 2.0**-13
+SECOND_ORDER_LINE = 2.0**-6
+WIDE = ("float32", "float64")
+
+
+def _autocast(interview: Interview) -> list[Finding]:
+    """Under bfloat16 autocast the answer is as good as its own dtype allows."""
+    case = interview.case
+    with torch.autocast(case.device, dtype=torch.bfloat16):
+        sample = interview.fresh()
+        loss = interview.bound.loss(sample.tensors)
+    got_dtype = str(loss.dtype).removeprefix("torch.")
+    if got_dtype == case.dtype:
+        with torch.autocast(case.device, dtype=torch.bfloat16):
+            return interview.compared(interview.observed(interview.stand))
+    definition = interview.block.suite.implementation(interview.name).contract.definition
+    stand = standard(interview.block.suite, interview.sample, interview.stand.options, "bfloat16", definition)
+    got = loss_array(loss, stand)
+    defects = [defect for defect in judge(stand.loss, got).defects if defect.severity == "error"]
+    return [described(defect, stand.loss, got, stand, NAME, None) for defect in defects]
+
+
+def _second_order(interview: Interview) -> list[Finding]:
+    """A Hessian-vector product agrees with the change of the exact gradient."""
+    wanted = interview.sample.gradients[0]
+    sample = interview.fresh()
+    loss = interview.bound.loss(sample.tensors)
+    sent = interview.stand.upstream.to(interview.case.device, loss.dtype)
+    (gradient,) = torch.autograd.grad(loss, [sample[wanted]], sent, create_graph=True)
+    generator = generator_for("direction", interview.case.id)
+    signs = torch.randint(0, 2, gradient.shape, generator=generator) * 2 - 1
+    direction = signs.to(gradient.dtype)
+    (product,) = torch.autograd.grad((gradient * direction.to(gradient.device)).sum(), [sample[wanted]])
+    got = gradient_array(product, interview.stand)
+    exact = _difference(interview, wanted, signs)
+    size = float(np.linalg.norm(exact))
+    scale = float(np.abs(interview.stand.truth.gradients[wanted]).max(initial=0.0))
+    # An all but linear loss leaves nothing but the rounding of the gradient to be compared.
+    if not np.isfinite(exact).all() or size <= SECOND_ORDER_LINE * scale:
+        return []
+    off = float(np.linalg.norm(got - exact)) / size
+    if off <= SECOND_ORDER_LINE:
+        return []
+    sentence = f"Hessian-vector product wrong by {number(100 * off)} % in the norm"
+    return [plain_finding("second_order", NAME, wanted, sentence)]
+
+
+def _difference(interview: Interview, wanted: str, signs: Tensor) -> Array:
+    stand = interview.stand
+    moved = signs.double()
+    inputs: dict[str, Tensor] = dict(stand.row_inputs)
+    if interview.sample.layout == "nchw":
+        moved = moved.permute(0, 2, 3, 1).reshape(inputs[wanted].shape)
+
+    def gradient_at(step: float) -> Array:
+        shifted: Mapping[str, Tensor] = {**inputs, wanted: inputs[wanted].double() + step * moved}
+        found = row_oracle(stand.suite).evaluate(shifted, stand.asked, (wanted,), sensitivities=False)
+        return reduced(found, stand.asked, stand.upstream.reshape(-1).double().numpy()).gradients[wanted]
+
+    return np.asarray((gradient_at(STEP) - gradient_at(-STEP)) / (2 * STEP))
+
+
+def _functional_gradient(interview: Interview) -> list[Finding]:
+    """torch.func.grad gives the gradient that backward gives."""
+    wanted = interview.sample.gradients[0]
+    names = list(interview.sample)
+    sample = interview.sample.mapped(lambda tensor: tensor.detach().clone().to(interview.case.device))
+
+    def scalar(tensor: Tensor) -> Tensor:
+        tensors = tuple(tensor if name == wanted else sample[name] for name in names)
+        loss = interview.bound.loss(tensors)
+        return (loss * interview.stand.upstream.to(loss.device, loss.dtype)).sum()
+
+    gradient = torch.func.grad(scalar)(sample[wanted])
+    pair = (gradient_array(gradient, interview.stand), interview.plain_gradients()[wanted])
+    return news(interview.stand, NAME, gradients={wanted: pair})
+
+
+def _mapped(interview: Interview) -> list[Finding]:
+    """torch.vmap over two samples gives the two losses."""
+    other = interview.block.standard(interview.name, repeat=1)
+    if other.upstream.shape != interview.stand.upstream.shape:
+        return []
+    pairs = [
+        torch.stack([interview.sample[name], other.sample[name]]).to(interview.case.device)
+        for name in interview.sample
+    ]
+    with torch.no_grad():
+        losses = torch.vmap(lambda *tensors: interview.bound.loss(tensors))(*pairs)
+    plain = observe(interview.bound, other, interview.case.dtype, interview.case.device, NAME)
+    assert interview.plain.loss is not None
+    if plain.loss is None:
+        raise UnsupportedError(plain.reason)
+    found = news(interview.stand, NAME, loss=(loss_array(losses[0], interview.stand), interview.plain.loss))
+    return found + news(other, NAME, loss=(loss_array(losses[1], other), plain.loss))
+
+
+def warm_up_transforms() -> None:
+    """Pays the first use of torch.func and vmap, which imports for more than a second."""
+    torch.vmap(torch.func.grad(lambda x: (x * x).sum()))(torch.ones(2, 2))
+
+
+QUESTIONS = (
+    Question(
+        "autocast",
+        "autocast",
+        _autocast,
+        applies=lambda interview: interview.case.dtype == "float32",
+        refusable=True,
+        recompiles=True,
+    ),
+    Question(
+        "double backward",
+        "second_order",
+        _second_order,
+        applies=lambda interview: interview.case.dtype in WIDE,
+        refusable=True,
+    ),
+    Question(
+        "torch.func.grad", "functional_transform", _functional_gradient, refusable=True, recompiles=True
+    ),
+    Question("torch.vmap", "functional_transform", _mapped, refusable=True, recompiles=True),
+)

@@ -1,0 +1,113 @@
+"""Would the check have noticed? Null answers are put to every yardstick; one that passes is vacuous.
+
+An answer that nobody computed - zeros, a constant, the sign flipped, 3 % too small, the one-hot part
+alone, another row's gradient - has to be rejected by the loss check and by each gradient check of
+every case. Three excuses are declared and counted: the null answer is right (one class, all rows
+ignored) or within 2 ulp of the truth, the least that any check allows (log C of an untrained model);
+zeros stand for what underflows; or it is a zero loss, a note by rule, where the gradient check of the
+same case decides. The trap: a check that accepts zeros under one regime looks as green as all others,
+so the run itself has to say which checks those are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from harness.inputs import dtype_named
+from harness.judge import Yardstick, judge
+from harness.oracle.reduction import Array
+from harness.standard import Standard
+
+SHRUNK = 0.97
+FAINT = "a loss lost below the error floor is a note; the gradient check decides"
+UNDERFLOW = "underflow: every exact entry is below the smallest normal number"
+
+
+@dataclass(frozen=True)
+class Vacuous:
+    """A check ("loss" or a tensor's gradient) that accepts a null answer, and why that is right or not.
+
+    `declared` is empty for a check that is vacuous without excuse.
+    """
+
+    check: str
+    null: str
+    declared: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The check and the null answer in words."""
+        return f"{self.check} accepts {self.null}"
+
+
+def vacuous_checks(stand: Standard) -> tuple[Vacuous, ...]:
+    """Returns every check of a standard that accepts a null answer."""
+    gradients: list[Vacuous] = []
+    for name, stick in stand.gradients.items():
+        gradients += _accepted(f"gradient of {name}", stick, _gradient_nulls(stick, stand))
+    guarded = bool(stand.gradients) and not any(v.null == "zeros" and not v.declared for v in gradients)
+    return (*_accepted("loss", stand.loss, _loss_nulls(stand), guarded=guarded), *gradients)
+
+
+def notes_of(found: Iterable[Vacuous]) -> dict[str, str]:
+    """Returns the notes of a Result: undeclared and declared vacuous checks, each only where there is one."""
+    notes: dict[str, list[str]] = {}
+    for item in found:
+        key, reason = ("vacuous_declared", f" ({item.declared})") if item.declared else ("vacuous", "")
+        notes.setdefault(key, []).append(f"{item.sentence}{reason}")
+    return {key: "; ".join(sentences) for key, sentences in notes.items()}
+
+
+def _loss_nulls(stand: Standard) -> Iterator[tuple[str, Array]]:
+    truth = stand.loss.truth
+    first = stand.row_inputs[next(iter(stand.sample))]
+    classes = first.shape[1] if first.dim() > 1 else 1
+    yield "zeros", np.zeros_like(truth)
+    yield "the constant log C", np.full_like(truth, math.log(max(classes, 2)))
+    yield "the sign flipped", -truth
+    yield "0.97 of it", truth * SHRUNK
+    if truth.ndim and len(truth) > 1:
+        yield "another row's", np.roll(truth, 1)
+
+
+def _gradient_nulls(stick: Yardstick, stand: Standard) -> Iterator[tuple[str, Array]]:
+    truth = stick.truth
+    yield "zeros", np.zeros_like(truth)
+    yield "the sign flipped", -truth
+    yield "0.97 of it", truth * SHRUNK
+    if len(truth) > 1:
+        yield "another row's", np.roll(truth, 1, axis=0)
+    target = next((k for k, name in enumerate(stick.groups) if name.endswith("/target")), None)
+    if target is not None:
+        scale = stand.truth.row_scale.reshape(-1, *([1] * (truth.ndim - 1)))
+        yield "the one-hot part alone", np.where(stick.labels == target, -scale, 0.0)
+
+
+def _accepted(
+    check: str, stick: Yardstick, nulls: Iterator[tuple[str, Array]], *, guarded: bool = False
+) -> Iterator[Vacuous]:
+    for null, answer in nulls:
+        defects = judge(stick, answer).defects
+        if any(defect.severity != "note" for defect in defects):
+            continue
+        faint = guarded and null == "zeros" and bool(defects)
+        under = null == "zeros" and bool((np.abs(stick.truth) < stick.form.smallest_normal).all())
+        excuse = UNDERFLOW if under else FAINT if faint else ""
+        yield Vacuous(check, null, _right(stick, answer) or excuse)
+
+
+def _right(stick: Yardstick, answer: Array) -> str:
+    """Returns why a null answer is right: as numbers of the dtype it is the truth, or next to it."""
+    dtype = dtype_named(stick.form.name)
+    with np.errstate(invalid="ignore", over="ignore"):
+        one = torch.from_numpy(np.atleast_1d(np.ascontiguousarray(answer))).to(dtype)
+        other = torch.from_numpy(np.atleast_1d(np.ascontiguousarray(stick.truth))).to(dtype)
+        near = np.abs(answer - stick.truth) <= 2 * stick.spacing
+    if bool(((one == other) | other.isnan()).all()):
+        return "it is the right answer there"
+    return "it is within 2 ulp of the truth" if bool((near | ~np.isfinite(stick.truth)).all()) else ""
