@@ -78,9 +78,7 @@ def draw_rung(
     variant = suite.variant(case.variant)
     generator = generator_for(seed, case.suite, case.variant, ladder.name, case.dtype, case.classes)
     drawn = ladder.sample(value, ladder.shape(value, case.shape), torch.finfo(dtype), generator)
-    first = drawn.in_rows()[next(iter(drawn))]
-    actual = Shape(first.shape[0], first.shape[1] if first.dim() > 1 else 1)
-    options = resolved_options(suite, variant, actual, dtype)
+    options = resolved_options(suite, variant, drawn.shape, dtype)
     if variant.adapt is not None:
         drawn = variant.adapt(drawn, options, generator)
     return rounded(drawn, dtype), options
@@ -92,9 +90,7 @@ def draw_exhaustive(exhaustive: Exhaustive, case: Case, suite: Suite) -> tuple[S
     patterns = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32).to(torch.int16)
     values = patterns.view(dtype).double()
     drawn = exhaustive.sample(values[values.isfinite()])
-    first = drawn.in_rows()[next(iter(drawn))]
-    actual = Shape(first.shape[0], first.shape[1] if first.dim() > 1 else 1)
-    options = resolved_options(suite, suite.variant(case.variant), actual, dtype)
+    options = resolved_options(suite, suite.variant(case.variant), drawn.shape, dtype)
     return rounded(drawn, dtype), {**options, "reduction": "none"}
 
 
@@ -103,7 +99,8 @@ def check_sample(drawn: object, regime: Regime, shape: Shape) -> Sample:
     call = f"Regime({regime.name!r}) at batch={shape.batch}, classes={shape.classes}"
     if not isinstance(drawn, Sample):
         raise SuiteError(f"{call}: returned {type(drawn).__name__}; a regime returns Sample(...).")
-    for name, tensor in drawn.in_rows().items():
+    elements = drawn.layout == "elements"
+    for name, tensor in (drawn.named if elements else drawn.in_rows()).items():
         if tensor.device.type != "cpu":
             raise SuiteError(f"{call}: tensor {name!r} is on {tensor.device}; draw on the CPU.")
         if tensor.is_floating_point() and tensor.dtype != torch.float64:

@@ -17,7 +17,7 @@ from harness.errors import SuiteError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-Layout = Literal["rows", "nchw"]
+Layout = Literal["rows", "nchw", "elements"]
 
 
 class Shape(NamedTuple):
@@ -31,7 +31,8 @@ class Sample:
     """Named input tensors of a loss, in calling order.
 
     `gradients` names the tensors whose gradient is asked for (default: the first floating one);
-    `layout` is "rows" for (N, C) or "nchw" for (N, C, H, W) with targets (N, H, W).
+    `layout` is "rows" for (N, C), "nchw" for (N, C, H, W) with targets (N, H, W), or "elements" for (N, C)
+    of which every entry has a loss of its own.
     Raises SuiteError when a name in `gradients` is not one of the tensors.
     """
 
@@ -98,6 +99,13 @@ class Sample:
         return {name: rows(tensor, self.layout) for name, tensor in self._tensors.items()}
 
     @property
+    def shape(self) -> Shape:
+        """Rows and classes; an element-wise loss has as many rows and entries as its first tensor."""
+        first = self.tensors[0]
+        unfolded = first if self.layout == "elements" else rows(first, self.layout)
+        return Shape(unfolded.shape[0], unfolded.shape[1] if unfolded.dim() > 1 else 1)
+
+    @property
     def input_bytes(self) -> int:
         """Bytes of all input tensors, counted dense."""
         return sum(t.numel() * t.element_size() for t in self.tensors)
@@ -109,9 +117,14 @@ class Sample:
 
 
 def rows(tensor: Tensor, layout: Layout) -> Tensor:
-    """Unfolds a tensor into (rows, classes) or (rows,); the class axis of "nchw" is axis 1."""
+    """Unfolds a tensor into (rows, classes) or (rows,); the class axis of "nchw" is axis 1.
+
+    In the layout "elements" every entry is a row of its own.
+    """
     if layout == "rows":
         return tensor
+    if layout == "elements":
+        return tensor.reshape(-1)
     if tensor.dim() == 4:
         return tensor.permute(0, 2, 3, 1).reshape(-1, tensor.shape[1])
     return tensor.reshape(-1)

@@ -97,7 +97,7 @@ def upstream_for(sample: Sample, options: Mapping[str, Any]) -> Tensor | None:
     flat = powers[torch.arange(count) % len(powers)]
     if sample.layout == "nchw":
         return flat.reshape(first.shape[0], *first.shape[2:])
-    return flat
+    return flat.reshape(first.shape) if sample.layout == "elements" else flat
 
 
 def asked_upstream(sample: Sample, options: Mapping[str, Any]) -> Tensor:
@@ -116,6 +116,7 @@ def standard(
     form = FORMATS[dtype]
     asked = {**options, **definition}
     inputs = {name: tensor.detach().clone() for name, tensor in sample.in_rows().items()}
+    inputs |= element_options(sample, asked)
     upstream = asked_upstream(sample, options)
     # float64 answers are judged by pairs of float64; anything narrower by float64.
     tier: Tier = "B1" if dtype == "float64" else "B0"
@@ -152,6 +153,21 @@ def standard(
         row_inputs=inputs,
     )
     return replace(stand, gradients=_gradient_sticks(stand, truth))
+
+
+def element_options(sample: Sample, options: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Returns the tensors among the options of an element-wise loss as one entry per element.
+
+    A weight (C,) or (N, C) is broadcast to the elements, so that the oracle finds each entry's own.
+    """
+    if sample.layout != "elements":
+        return {}
+    shape = sample.tensors[0].shape
+    return {
+        name: value.detach().broadcast_to(shape).reshape(-1).clone()
+        for name, value in options.items()
+        if isinstance(value, Tensor)
+    }
 
 
 def _gradient_sticks(stand: Standard, truth: Truth) -> dict[str, Yardstick]:

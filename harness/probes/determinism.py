@@ -49,8 +49,8 @@ def determinism(block: OpenBlock, name: str) -> Answer:
                 _raise_to(numbers, "repeat_ulps", first, again, form)
                 if not findings:
                     findings += _unrepeatable(first, again, stand)
-            order = torch.arange(len(stand.row_inputs[next(iter(stand.sample))])).flip(0)
-            if stand.sample.layout == "rows":
+            order = torch.arange(len(stand.sample.tensors[0])).flip(0)
+            if stand.sample.layout != "nchw":
                 permuted = _taken(stand.sample, order)
                 upstream = stand.upstream[order] if stand.upstream.dim() else stand.upstream
                 back = _reordered(_answers(bound, permuted, upstream, block), order.numpy())
@@ -158,24 +158,30 @@ def _taken(sample: Sample, index: Tensor) -> Sample:
 
 def _reordered(answers: Answers, order: Array) -> dict[str, Array]:
     back = np.argsort(order)
-    return {name: values[back] if values.ndim else values for name, values in answers.items()}
+    count = len(back)
+    return {
+        name: values.reshape(count, -1)[back].reshape(values.shape) if values.ndim else values
+        for name, values in answers.items()
+    }
 
 
 def _sliced(
     bound: Bound, stand: Standard, block: OpenBlock, first: Answers, numbers: dict[str, float], form: Format
 ) -> list[Finding]:
     """Asks the first row alone and the first half of the rows of an unreduced loss."""
-    if not stand.upstream.dim() or stand.sample.layout != "rows":
+    if not stand.upstream.dim() or stand.sample.layout == "nchw":
         return []
     found: list[Finding] = []
     count = len(stand.upstream)
     for part in {1, max(1, count // 2)}:
         index = torch.arange(part)
         alone = _answers(bound, _taken(stand.sample, index), stand.upstream[index], block)
-        cut = {name: values[:part] for name, values in first.items()}
+        # An element-wise loss has several entries per row of its sample.
+        ends = {name: part * (len(values) // count) for name, values in first.items()}
+        cut = {name: values[: ends[name]] for name, values in first.items()}
         _raise_to(numbers, "slicing_ulps", cut, alone, form)
         if not found:
-            padded = {n: np.concatenate([alone[n], first[n][part:]]) for n in first if n in alone}
+            padded = {n: np.concatenate([alone[n], first[n][ends[n] :]]) for n in first if n in alone}
             found = _neighbours(first, padded, stand, f"in a batch of {part}")
     return found
 

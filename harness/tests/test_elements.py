@@ -1,0 +1,117 @@
+"""Element-wise losses: every entry has a loss of its own, with its own upstream gradient and weight."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from harness import Implementation, Regime, Sample, Suite, Variant
+from harness.block import OpenBlock
+from harness.oracle.closed_form import ClosedForm
+from harness.probes.accuracy import accuracy
+from harness.probes.determinism import determinism
+from harness.probes.protocol.probe import protocol
+from harness.trial import DTYPES, Case
+
+
+def normal(shape, finfo, generator):
+    drawn = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+    return Sample(x=drawn[0], t=drawn[1], gradients=("x", "t"), layout="elements")
+
+
+def weights(shape, dtype):
+    return torch.linspace(0.5, 2.0, shape.classes, dtype=torch.float64).to(dtype)
+
+
+def weight_of(inputs):
+    return inputs["weight"] if "weight" in inputs else torch.ones_like(inputs["x"])
+
+
+def gradient(terms):
+    inputs, _ = terms
+    slope = 2 * (inputs["x"] - inputs["t"]) * weight_of(inputs)
+    return {"x": slope, "t": -slope}
+
+
+def sensitivity(terms):
+    inputs, _ = terms
+    return weight_of(inputs) * (inputs["x"].abs() + inputs["t"].abs()) ** 2
+
+
+def gradient_sensitivity(terms):
+    inputs, _ = terms
+    size = 2 * (inputs["x"].abs() + inputs["t"].abs()) * weight_of(inputs)
+    return {"x": size, "t": size}
+
+
+def squared(x, t, reduction="mean", weight=None):
+    losses = (x - t) ** 2 if weight is None else weight * (x - t) ** 2
+    return losses if reduction == "none" else getattr(losses, reduction)()
+
+
+def native(x, t, reduction="mean"):
+    return F.mse_loss(x, t, reduction=reduction)
+
+
+def ignores_class_weight(x, t, reduction="mean", weight=None):
+    return squared(x, t, reduction, None if weight is None else weight.flip(0))
+
+
+SUITE = Suite(
+    name="squares",
+    oracle=ClosedForm(
+        rows=lambda terms: weight_of(terms[0]) * (terms[0]["x"] - terms[0]["t"]) ** 2,
+        gradient=gradient,
+        sensitivity=sensitivity,
+        gradient_sensitivity=gradient_sensitivity,
+        denominator=lambda inputs, options: torch.ones_like(inputs["x"]),
+    ),
+    options={"reduction": "mean", "weight": None},
+    variants=(
+        Variant("mean"),
+        Variant("sum", reduction="sum"),
+        Variant("none", reduction="none"),
+        Variant("weighted", reduction="none", weight=weights),
+    ),
+    regimes=(Regime(normal),),
+    implementations=(
+        Implementation(native, baseline=True),
+        Implementation(squared),
+        Implementation(ignores_class_weight),
+    ),
+)
+
+
+def opened(variant, dtype):
+    return OpenBlock(SUITE, Case("squares", variant, "normal", dtype, "cpu", 6, 5, 1), 0)
+
+
+def loud(answer):
+    assert answer.status == "ok", answer.reason
+    return {finding.kind for finding in answer.findings if finding.severity != "note"}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("variant", ["mean", "sum", "none", "weighted"])
+@pytest.mark.parametrize("name", ["native", "squared"])
+def test_a_right_element_wise_loss_is_right_under_every_probe(name, variant, dtype):
+    if (name, variant) == ("native", "weighted"):
+        pytest.skip("takes no weight")
+    for probe in (accuracy, protocol, determinism):
+        assert not loud(probe(opened(variant, dtype), name))
+
+
+def test_an_unreduced_loss_keeps_the_shape_of_its_elements():
+    stand = opened("none", "float32").standard("squared")
+    assert stand.upstream.shape == (6, 5)
+    assert stand.truth.value.shape == (30,)
+
+
+def test_each_element_is_judged_with_its_own_weight():
+    assert "inaccurate" in loud(accuracy(opened("weighted", "float32"), "ignores_class_weight"))
+
+
+def test_slices_and_permutations_are_of_rows_not_of_elements():
+    numbers = determinism(opened("none", "float32"), "squared").numbers
+    assert numbers["slicing_ulps"] == numbers["permutation_ulps"] == 0
