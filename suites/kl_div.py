@@ -1,0 +1,169 @@
+"""The Kullback-Leibler divergence: every way in which people compute it, and the truth about each.
+
+L_i = sum_c t_ic (log t_ic - x_ic), or sum_c e^{t_ic} (t_ic - x_ic) for targets given as logarithms; the
+closed forms are in `suites/oracles/kl_div.py`. The variant "batchmean" divides by rows and is the
+mathematical mean, "mean" is torch's, over all elements; both are reduction "mean" here and differ by
+`mean_over`. The trap: torch returns (N, C) without reduction, the harness asks for one value per row, so
+the implementations sum over classes first.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from harness import Contract, Implementation, Ladder, Regime, Suite, Variant, above
+from harness.sample import Shape
+from harness.suite import Shapes
+from suites.examples.kl_div import EXAMPLES, IDENTITIES
+from suites.implementations.kl_div import (
+    EPSILON,
+    NativeModule,
+    double_where,
+    epsilon_inside,
+    exact_gradient,
+    naive_loop,
+    native,
+    textbook,
+    upcast,
+    xlogy,
+)
+from suites.known.kl_div import (
+    COMPILED,
+    COMPILED_TEXTBOOK,
+    COMPOSED,
+    CUT,
+    EPSILON_FORM,
+    LOOP,
+    MODULE,
+    NATIVE,
+    TEXTBOOK,
+    UPCAST,
+)
+from suites.mistakes.kl_div import KNOWN_BAD
+from suites.oracles.kl_div import ORACLE
+from suites.regimes import distributions as draw
+
+UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
+# In every format 0 * -inf is NaN, and so is native's slope of t log t at t = 0.
+WHERE_FLOAT64_IS_GOOD = Contract(
+    dtypes=("float32", "bfloat16", "float16"),
+    variants=(
+        "batchmean",
+        "mean",
+        "sum",
+        "none",
+        "log_target",
+        "from_logits",
+    ),
+    except_regimes=("masked", "zeros", "one_hot"),
+)
+# Six compiled artefacts in a quick sweep: two forms at the usual shape and the timed one.
+COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("batchmean",))
+COMPILED_HALF = Contract(dtypes=("float32", "bfloat16"), variants=("batchmean",))
+
+SUITE = Suite(
+    name="kl_div",
+    formula="L = sum_c t_c (log t_c - x_c)",
+    oracle=ORACLE,
+    options={
+        "reduction": "mean",
+        "mean_over": "rows",
+        "log_target": False,
+        "from_logits": False,
+        "epsilon": 0.0,
+    },
+    variants=(
+        Variant("batchmean"),
+        Variant("mean", mean_over="elements"),
+        Variant("sum", reduction="sum"),
+        Variant("none", reduction="none"),
+        Variant("both_gradients", adapt=draw.both_gradients),
+        Variant("log_target", log_target=True, adapt=draw.both_gradients_of_logarithms),
+        Variant("from_logits", from_logits=True),
+    ),
+    regimes=(
+        Regime(draw.independent),
+        Regime(draw.wide),
+        Regime(partial(draw.near, noise=1e-2), name="near"),
+        Regime(partial(draw.near, noise=1e-4), name="nearer"),
+        Regime(draw.near_logits),
+        Regime(draw.equal),
+        Regime(draw.zeros),
+        Regime(draw.masked),
+        Regime(draw.one_hot),
+        Regime(draw.tiny_targets),
+        Regime(draw.unnormalised),
+        Regime(draw.confident),
+        Regime(draw.saturated),
+        Regime(draw.near_overflow),
+        *draw.distilled_regimes(),
+    ),
+    ladders=(
+        Ladder(
+            "scale",
+            draw.scaled,
+            start=1.0,
+            # Two rows of one sign: their sum reaches twice the largest entry.
+            stop=lambda finfo: 0.49 * float(finfo.max),
+            resolution=0.25,
+            relative=2.0**-10,
+            names="largest |x|",
+        ),
+        Ladder(
+            "closeness",
+            draw.closeness,
+            start=0.0,
+            step=1.0,
+            stop=lambda finfo: 24.0,
+            names="-log2 of the distance between p and q",
+        ),
+        Ladder(
+            "rows",
+            draw.many_rows,
+            start=2.0,
+            stop=lambda finfo: float(1 << 17),
+            resolution=1.0,
+            batch_is_value=True,
+            names="rows in the batch, divergences of about 1",
+        ),
+    ),
+    shapes=Shapes(timed=(Shape(64, 1000),), slow_regime=""),
+    implementations=(
+        Implementation(native, baseline=True, known=NATIVE),
+        Implementation(NativeModule, name="native_module", known=MODULE),
+        Implementation(naive_loop, skip=above(batch=256, classes=256), known=LOOP),
+        Implementation(textbook, known=TEXTBOOK),
+        Implementation(xlogy, known=COMPOSED),
+        Implementation(double_where, known=CUT),
+        Implementation(epsilon_inside, contract=Contract(epsilon=EPSILON), known=EPSILON_FORM),
+        Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
+        Implementation(
+            textbook,
+            name="compiled",
+            contract=COMPILED_HALF,
+            skip=above(batch=64),
+            known=COMPILED_TEXTBOOK,
+            prepare=partial(torch.compile, dynamic=False),
+        ),
+        Implementation(
+            native,
+            name="compiled_native",
+            contract=COMPILED_FLOAT32,
+            skip=above(batch=64),
+            known=COMPILED,
+            prepare=partial(torch.compile, dynamic=False),
+        ),
+        Implementation(
+            partial(upcast, wide_dtype=torch.float64),
+            name="float64_control",
+            control=True,
+            contract=WHERE_FLOAT64_IS_GOOD,
+        ),
+        Implementation(exact_gradient, control=True),
+        *KNOWN_BAD,
+    ),
+    examples=EXAMPLES,
+    identities=IDENTITIES,
+)
