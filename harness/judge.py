@@ -27,7 +27,8 @@ Mask = NDArray[np.bool_]
 class Yardstick:
     """Truth with its bounds: what each entry may be off by, and beyond what it is an error.
 
-    The truth is `truth + tail` where a tail is given (oracle tier B1, for float64). `labels` gives each
+    The truth is `truth + tail` where a tail is given (oracle tier B1, for float64), and any number
+    of `reach` (lowest, highest) where a kink leaves the choice. `labels` gives each
     entry the index of its group in `groups`. `is_loss` switches the rules that
     differ between losses and gradients; `poisoned` says that an input holds NaN.
     """
@@ -45,10 +46,21 @@ class Yardstick:
     is_loss: bool
     poisoned: bool
     tail: Array | None = None
+    reach: tuple[Array, Array] | None = None
 
     def off(self, got: Array) -> Array:
-        """Returns got - truth, high part first: the low part is below the rounding of that difference."""
+        """Returns got - truth, high part first: the low part is below the rounding of that difference.
+
+        At a kink it is the distance from the nearest element of the subdifferential.
+        """
         with np.errstate(invalid="ignore", over="ignore"):
+            if self.reach is not None:
+                low, high = self.reach
+                at_kink = low < high
+                difference = np.where(at_kink, got - np.clip(got, low, high), got - self.truth)
+                return (
+                    difference if self.tail is None else np.where(at_kink, difference, difference - self.tail)
+                )
             difference = got - self.truth
             return difference if self.tail is None else np.asarray(difference - self.tail)
 
@@ -87,6 +99,7 @@ def yardstick(
     is_loss: bool,
     poisoned: bool = False,
     tail: Array | None = None,
+    reach: tuple[Array, Array] | None = None,
     floor: float = 0.0,
 ) -> Yardstick:
     """Returns the yardstick of a truth; `labels` default to the first group."""
@@ -104,6 +117,7 @@ def yardstick(
         is_loss=is_loss,
         poisoned=poisoned,
         tail=tail,
+        reach=reach,
     )
 
 

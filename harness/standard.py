@@ -187,6 +187,7 @@ def _gradient_sticks(stand: Standard, truth: Truth) -> dict[str, Yardstick]:
             is_loss=False,
             poisoned=stand.loss.poisoned,
             tail=truth.gradient_tails.get(name),
+            reach=truth.gradient_ranges.get(name),
             floor=truth.floor,
         )
     return sticks

@@ -53,7 +53,9 @@ class ClosedForm:
     scalars, returning (loss, {name: [entries]}), NaN where it is undefined. `pairs(inputs, options,
     wanted)` is tier B1 of a chunk of private float64 copies. `roundoffs` bounds the error of B0 in units
     of 2^-53 times the sensitivity, `pair_rounding` that of B1 in units of the sensitivity: both are
-    stated by the family, granted by the judge, and put to the test by `nox -s certify`.
+    stated by the family, granted by the judge, and put to the test by `nox -s certify`. `kinks(terms)` gives
+    the lowest and highest element of the subdifferential, {name: (low, high)}, equal off the kinks; any
+    element between them is a right gradient.
     """
 
     rows: Callable[[Any], Tensor]
@@ -66,6 +68,7 @@ class ClosedForm:
     roundoffs: float = 4.0
     pairs: Callable[[Inputs, Options, tuple[str, ...]], PairTerms] | None = None
     pair_rounding: float = 2.0**-60
+    kinks: Callable[[Any], Mapping[str, tuple[Tensor, Tensor]]] | None = None
 
     @property
     def label(self) -> str:
@@ -147,6 +150,7 @@ class ClosedForm:
         loss_sensitivities = torch.ones(count, dtype=torch.float64)
         gradients = {name: _like(inputs[name]) for name in wanted} if values else {}
         gradient_sensitivities = {name: _like(inputs[name]) for name in wanted} if sensitivities else {}
+        ranges: dict[str, tuple[Tensor, Tensor]] = {}
         with torch.no_grad(), one_thread():
             prepared = {name: _double(value) for name, value in options.items()}
             for rows in chunks(inputs, CHUNK_ELEMENTS) if values or sensitivities else ():
@@ -159,6 +163,10 @@ class ClosedForm:
                     for name, entries in self.gradient_sensitivity(terms).items():
                         if name in gradient_sensitivities:
                             gradient_sensitivities[name][rows] = entries
+                for name, ends in self.kinks(terms).items() if self.kinks is not None else ():
+                    if name in wanted:
+                        kept = ranges.setdefault(name, (_like(inputs[name]), _like(inputs[name])))
+                        kept[0][rows], kept[1][rows] = ends
                 for name, entries in self.gradient(terms).items() if values else ():
                     if name in gradients:
                         gradients[name][rows] = entries
@@ -173,6 +181,7 @@ class ClosedForm:
             denominator=denominator.double().expand(count).numpy(),
             rounding=self.rounding("B0"),
             floor=FLOOR,
+            gradient_ranges={name: (low.numpy(), high.numpy()) for name, (low, high) in ranges.items()},
         )
 
 

@@ -32,7 +32,8 @@ class RowTruth:
 
     `denominator` holds what each row adds to the mean's denominator. `rounding` is the oracle's own
     error in units of the sensitivity: |oracle - exact| <= rounding * N + floor, where `floor` is a few
-    of the smallest numbers of float64. With tier B1 the tails are the low parts: the truth is
+    of the smallest numbers of float64. `gradient_ranges` holds the lowest and highest element of the
+    subdifferential of an input; every element is right at a kink. With tier B1 the tails are the low parts: the truth is
     `losses + loss_tails` and `gradients[name] + gradient_tails[name]`.
     """
 
@@ -46,6 +47,7 @@ class RowTruth:
     gradient_tails: Mapping[str, Array] = field(default_factory=dict)
     tier: Tier = "B0"
     floor: float = 0.0
+    gradient_ranges: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Truth:
     gradient_tails: Mapping[str, Array] = field(default_factory=dict)
     tier: Tier = "B0"
     floor: float = 0.0
+    gradient_ranges: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
 
 
 class RowOracle(Protocol):
@@ -152,7 +155,16 @@ def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) 
         gradient_tails=tails,
         tier=rows.tier,
         floor=rows.floor,
+        gradient_ranges={
+            name: _ordered(_scaled(low, row_factor), _scaled(high, row_factor))
+            for name, (low, high) in rows.gradient_ranges.items()
+        },
     )
+
+
+def _ordered(one: Array, other: Array) -> tuple[Array, Array]:
+    """Returns both ends with the lower first: a negative upstream gradient turns a range around."""
+    return np.minimum(one, other), np.maximum(one, other)
 
 
 def _scaled(entries: Array, row_factor: Array) -> Array:

@@ -115,3 +115,68 @@ def test_each_element_is_judged_with_its_own_weight():
 def test_slices_and_permutations_are_of_rows_not_of_elements():
     numbers = determinism(opened("none", "float32"), "squared").numbers
     assert numbers["slicing_ulps"] == numbers["permutation_ulps"] == 0
+
+
+def at_kinks(shape, finfo, generator):
+    sample = normal(shape, finfo, generator)
+    # Every entry of the first row is its target: |x - t| has a kink there.
+    target = sample["t"].clone()
+    target[0] = sample["x"][0]
+    return sample.replaced(t=target, gradients=("x",))
+
+
+def slope_range(terms):
+    residual = terms[0]["x"] - terms[0]["t"]
+    kink = (residual == 0).double()
+    return {"x": (residual.sign() - kink, residual.sign() + kink)}
+
+
+def with_slope(slope):
+    """Returns an absolute error that answers `slope` where the residual is 0."""
+
+    class Absolute(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, t):
+            residual = x - t
+            ctx.save_for_backward(torch.where(residual == 0, slope, residual.sign()))
+            return residual.abs()
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return ctx.saved_tensors[0] * upstream, None
+
+    return lambda x, t: Absolute.apply(x, t).mean()
+
+
+ABSOLUTE = Suite(
+    name="absolute",
+    oracle=ClosedForm(
+        rows=lambda terms: (terms[0]["x"] - terms[0]["t"]).abs(),
+        gradient=lambda terms: {"x": (terms[0]["x"] - terms[0]["t"]).sign()},
+        sensitivity=lambda terms: terms[0]["x"].abs() + terms[0]["t"].abs(),
+        gradient_sensitivity=lambda terms: {"x": torch.ones_like(terms[0]["x"])},
+        denominator=lambda inputs, options: torch.ones_like(inputs["x"]),
+        kinks=slope_range,
+    ),
+    regimes=(Regime(at_kinks),),
+    implementations=(
+        Implementation(F.l1_loss, name="native", baseline=True),
+        Implementation(with_slope(1.0), name="upper"),
+        Implementation(with_slope(-1.0), name="lower"),
+        Implementation(with_slope(0.5), name="inside"),
+        Implementation(with_slope(1.25), name="above"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [("native", True), ("upper", True), ("lower", True), ("inside", True), ("above", False)],
+)
+def test_at_a_kink_every_element_of_the_subdifferential_is_right(name, right):
+    block = OpenBlock(ABSOLUTE, Case("absolute", "mean", "at_kinks", "float32", "cpu", 6, 5, 1), 0)
+    assert ("inaccurate" not in loud(accuracy(block, name))) is right
+    # A negative upstream gradient turns the range around.
+    stand = block.standard(name).under(torch.tensor(-1.0))
+    low, high = stand.gradients["x"].reach
+    assert (low <= high).all()
