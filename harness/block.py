@@ -25,7 +25,7 @@ from harness.sample import Sample, Shape
 from harness.standard import Standard, standard
 from harness.suite import Suite
 from harness.trial import Case
-from harness.vacuity import notes_of, vacuous_checks
+from harness.vacuity import declared, notes_of, vacuous_checks
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ class OpenBlock:
         """Returns the notes on checks of this case that accept a null answer; judged once per truth."""
         stand = self.standard(name)
         if id(stand) not in self._vacuity:
-            self._vacuity[id(stand)] = notes_of(vacuous_checks(stand))
+            facts = {"variant": self.case.variant, "regime": self.case.regime, "dtype": self.case.dtype}
+            found = declared(vacuous_checks(stand), self.suite.blind, facts)
+            self._vacuity[id(stand)] = notes_of(found)
         return self._vacuity[id(stand)]
 
     def bound(self, name: str) -> Bound:

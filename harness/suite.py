@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.declaration import Options, by_name, checked_name, require, unique
+from harness.declaration import Options, by_name, checked_name, patterns, require, unique
 from harness.errors import SuiteError, unknown
 from harness.implementation import Implementation
 from harness.regime import Exhaustive, Invalid, Ladder, Regime, Variant
@@ -36,6 +37,8 @@ class Example:
 
     `inputs` are nested lists by tensor name; `options` go on top of the variant's. `tolerance`
     replaces the digits rule where the text printed its inputs rounded. `note` is shown with it.
+    `divergent` names implementations that do not give this number, each with its reason; one that
+    gives it after all is stale.
     """
 
     variant: str
@@ -47,6 +50,7 @@ class Example:
     options: Options = field(default_factory=dict)
     tolerance: float | None = None
     note: str = ""
+    divergent: Mapping[str, str] = field(default_factory=dict)
 
     def holds(self, got: float) -> bool:
         """Tells whether a result agrees with the printed value; False for NaN."""
@@ -69,6 +73,36 @@ class Identity:
     variant: str
     regime: str
     source: str = ""
+
+
+@dataclass(frozen=True)
+class Blind:
+    """A check that cannot tell a null answer from the truth, declared with its reason.
+
+    `check` is "loss" or "gradient of NAME", `null` the null answer in words (`harness.vacuity`); these and
+    `variant`, `regime` and `dtype` are shell-style patterns or tuples of them, empty matches everything.
+    """
+
+    reason: str
+    check: str | tuple[str, ...] = ()
+    null: str | tuple[str, ...] = ()
+    variant: str | tuple[str, ...] = ()
+    regime: str | tuple[str, ...] = ()
+    dtype: str | tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.reason:
+            raise SuiteError("Blind(...): says no reason; a check that sees nothing needs one.")
+        for name in ("check", "null", "variant", "regime", "dtype"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, patterns(f"Blind({name}={value!r})", value))
+
+    def covers(self, facts: Mapping[str, str]) -> bool:
+        """Tells whether a vacuous check with these facts is this one."""
+        return all(
+            not (allowed := getattr(self, name)) or any(fnmatchcase(facts[name], p) for p in allowed)
+            for name in ("check", "null", "variant", "regime", "dtype")
+        )
 
 
 USUAL = Shape(64, 10)
@@ -112,6 +146,7 @@ class Suite:
     invalid: tuple[Invalid, ...] = ()
     examples: tuple[Example, ...] = ()
     identities: tuple[Identity, ...] = ()
+    blind: tuple[Blind, ...] = ()
     shapes: Shapes = Shapes()
     formula: str = ""
 
@@ -127,6 +162,7 @@ class Suite:
             ("invalid", Invalid),
             ("examples", Example),
             ("identities", Identity),
+            ("blind", Blind),
         ):
             items = getattr(self, part)
             if isinstance(items, kind):

@@ -94,7 +94,8 @@ def _admitted(
     fits, matches = filter_predicate(sweep.filters), keyword_predicate(sweep.keyword)
     blocks: list[Block] = []
     refusals: list[Refusal] = []
-    artefacts: set[tuple[str, ...]] = set()
+    artefacts: dict[str, set[tuple[str, ...]]] = {}
+    shares = artefact_shares(composed, suites)
     beyond = 0
     limit = available_bytes()
     for case, implementations in composed.cases.items():
@@ -114,10 +115,11 @@ def _admitted(
                 continue
             if suite.implementation(name).compiled and sweep.profile == "quick":
                 artefact = (*case.artefact, name)
-                if artefact not in artefacts and len(artefacts) >= ARTEFACTS:
+                kept = artefacts.setdefault(suite.name, set())
+                if artefact not in kept and len(kept) >= shares.get(suite.name, 0):
                     beyond += 1
                     continue
-                artefacts.add(artefact)
+                kept.add(artefact)
             asked[name] = wanted
         if asked:
             blocks.append(Block(case, asked))
@@ -126,6 +128,22 @@ def _admitted(
             f"{beyond} compiled trials beyond {ARTEFACTS} compiled artefacts; `--profile full` asks them"
         )
     return Plan(tuple(blocks), tuple(refusals), tuple(absent), tuple(left_out))
+
+
+def artefact_shares(composed: Asked, suites: Mapping[str, Suite]) -> dict[str, int]:
+    """Returns how many of the ARTEFACTS each suite gets: an even share, and what others leave over."""
+    wanted: dict[str, set[tuple[str, ...]]] = {}
+    for case, implementations in composed.cases.items():
+        for name in implementations:
+            item = suites[case.suite].implementation(name)
+            if item.compiled and admission(suites[case.suite], item, case) is None:
+                wanted.setdefault(case.suite, set()).add((*case.artefact, name))
+    shares: dict[str, int] = {}
+    left = ARTEFACTS
+    for place, suite in enumerate(sorted(wanted, key=lambda suite: len(wanted[suite]))):
+        shares[suite] = min(len(wanted[suite]), left // (len(wanted) - place))
+        left -= shares[suite]
+    return shares
 
 
 def _too_large(case: Case, limit: int) -> str:

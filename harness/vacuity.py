@@ -5,15 +5,15 @@ alone, another row's gradient - has to be rejected by the loss check and by each
 every case. Three excuses are declared and counted: the null answer is right (one class, all rows
 ignored) or within 2 ulp of the truth, the least that any check allows (log C of an untrained model);
 zeros stand for what underflows; or it is a zero loss, a note by rule, where the gradient check of the
-same case decides. The trap: a check that accepts zeros under one regime looks as green as all others,
-so the run itself has to say which checks those are.
+same case decides. A suite declares further ones (`Blind`), such as p = q. The trap: a check that accepts
+zeros under one regime looks as green as all others, so the run itself has to say which checks those are.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from harness.inputs import dtype_named
 from harness.judge import Yardstick, judge
 from harness.oracle.reduction import Array
 from harness.standard import Standard
+from harness.suite import Blind
 
 SHRUNK = 0.97
 FAINT = "a loss lost below the error floor is a note; the gradient check decides"
@@ -52,6 +53,15 @@ def vacuous_checks(stand: Standard) -> tuple[Vacuous, ...]:
         gradients += _accepted(f"gradient of {name}", stick, _gradient_nulls(stick, stand))
     guarded = bool(stand.gradients) and not any(v.null == "zeros" and not v.declared for v in gradients)
     return (*_accepted("loss", stand.loss, _loss_nulls(stand), guarded=guarded), *gradients)
+
+
+def declared(found: Iterable[Vacuous], blind: Iterable[Blind], facts: Mapping[str, str]) -> Iterator[Vacuous]:
+    """Yields the vacuous checks with the suite's own reasons put where it declares one."""
+    entries = tuple(blind)
+    for item in found:
+        known = {**facts, "check": item.check, "null": item.null}
+        entry = next((entry for entry in entries if entry.covers(known)), None)
+        yield item if item.declared or entry is None else replace(item, declared=entry.reason)
 
 
 def notes_of(found: Iterable[Vacuous]) -> dict[str, str]:

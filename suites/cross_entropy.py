@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
+from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
 from suites.examples.cross_entropy import EXAMPLES, IDENTITIES
 from suites.implementations.cross_entropy import (
     chunked,
@@ -201,6 +201,14 @@ SUITE = Suite(
         ),
         Implementation(exact_gradient, control=True, contract=INDEX),
         *KNOWN_BAD,
+    ),
+    blind=(
+        Blind(
+            "logits next to 0 give a loss of log C to its last bits",
+            check="loss",
+            null="the constant log C",
+            regime="tiny",
+        ),
     ),
     examples=EXAMPLES,
     identities=IDENTITIES,

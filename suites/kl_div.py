@@ -13,7 +13,7 @@ from functools import partial
 
 import torch
 
-from harness import Contract, Implementation, Ladder, Regime, Suite, Variant, above
+from harness import Blind, Contract, Implementation, Ladder, Regime, Suite, Variant, above
 from harness.sample import Shape
 from harness.suite import Shapes
 from suites.examples.kl_div import EXAMPLES, IDENTITIES
@@ -163,6 +163,19 @@ SUITE = Suite(
         ),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
+    ),
+    blind=(
+        Blind(
+            "p is close to q: terms of the size of N cancel, and what is left is below their rounding",
+            check="loss",
+            regime=("equal", "near*", "recorded_digits_distilled"),
+        ),
+        Blind(
+            "p equals q: what is left of the gradient is the rounding of the stored numbers",
+            check="gradient*",
+            regime="equal",
+            variant=("from_logits", "both_gradients"),
+        ),
     ),
     examples=EXAMPLES,
     identities=IDENTITIES,

@@ -33,8 +33,8 @@ class RowTruth:
     `denominator` holds what each row adds to the mean's denominator. `rounding` is the oracle's own
     error in units of the sensitivity: |oracle - exact| <= rounding * N + floor, where `floor` is a few
     of the smallest numbers of float64. `gradient_ranges` holds the lowest and highest element of the
-    subdifferential of an input; every element is right at a kink. With tier B1 the tails are the low parts: the truth is
-    `losses + loss_tails` and `gradients[name] + gradient_tails[name]`.
+    subdifferential of an input; every element is right at a kink. With tier B1 the tails are the low
+    parts: the truth is `losses + loss_tails` and `gradients[name] + gradient_tails[name]`.
     """
 
     losses: Array

@@ -169,7 +169,8 @@ def suite(**changes):
         ),
         (
             lambda: Sample(layout="nhwc", logits=torch.ones(1)),
-            "Sample(layout='nhwc'): there is no layout 'nhwc'. Did you mean 'nchw'? Allowed: rows, nchw.",
+            "Sample(layout='nhwc'): there is no layout 'nhwc'. Did you mean 'nchw'? Allowed: rows, nchw, "
+            "elements.",
         ),
         (
             lambda: Sample(gradients=("logit",), logits=torch.ones(1), target=torch.ones(1, dtype=torch.int)),
