@@ -1,0 +1,1 @@
+"""Cross-entropy with one planted fault each: what the default sweep has to find by itself."""

@@ -1,0 +1,148 @@
+"""What the default sweep says about every mutant and control under one seed, asked in this process.
+
+The plan is the quick profile's over the whole extended suite; of its blocks the mutants and controls
+are kept, of its probes those that judge answers. Timing is asked at the smallest timed case. A brief
+sweep asks a mutant only until it is killed, controls everything. The trap: a probe that breaks down
+on a mutant has found nothing, so breakdowns are kept apart and are never counted as a kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+
+from harness.block import OpenBlock
+from harness.plan import PROBES, Block
+from harness.probes.registry import ask
+from harness.probes.timing import Measure, time_block
+from harness.results import INCOMPLETE, Finding
+from harness.suite import Suite
+from harness.sweep import Sweep, planned
+from harness.tests.mutants.catalogue import MUTANTS, Mutant
+from harness.tests.mutants.suite import SUITE
+
+# Memory and compilation judge no answers, and timing is asked in a phase of its own.
+JUDGING = tuple(probe for probe in PROBES if probe not in ("compilation", "memory", "timing"))
+# As many rounds as the first process of a default run takes at least; the others repeat it.
+SHORT = Measure(rounds=16, most_rounds=16, processes=1, budget_seconds=60.0)
+PLANTED: Mapping[str, Mutant] = {mutant.name: mutant for mutant in MUTANTS}
+
+
+class Sighting(NamedTuple):
+    """A finding above note, and the case that showed it."""
+
+    kind: str
+    severity: str
+    probe: str
+    group: str
+    case: str
+
+
+@dataclass
+class Evidence:
+    """Sightings by implementation, breakdowns as sentences, and cases in which a null passed."""
+
+    seed: int
+    sightings: dict[str, list[Sighting]] = field(default_factory=dict)
+    breakdowns: list[str] = field(default_factory=list)
+    vacuous: dict[str, list[str]] = field(default_factory=dict)
+    probes: dict[str, None] = field(default_factory=dict)
+
+    def kill(self, mutant: Mutant) -> Sighting | None:
+        """Returns the first sighting that says what is wrong with a mutant, None while it survives."""
+        found = self.sightings.get(mutant.name, [])
+        return next((s for s in found if s.kind in mutant.kinds and s.probe in mutant.probes), None)
+
+    def cases(self, name: str, kind: str, probe: str) -> int:
+        """Counts the cases that showed a kind by a probe."""
+        return len({s.case for s in self.sightings.get(name, []) if (s.kind, s.probe) == (kind, probe)})
+
+    def joined(self, other: Evidence) -> Evidence:
+        """Returns the evidence of two parts of one sweep."""
+        both = Evidence(self.seed, probes=self.probes | other.probes)
+        both.breakdowns = self.breakdowns + other.breakdowns
+        for part in (self, other):
+            for name, sightings in part.sightings.items():
+                both.sightings.setdefault(name, []).extend(sightings)
+            for name, cases in part.vacuous.items():
+                both.vacuous.setdefault(name, []).extend(cases)
+        return both
+
+
+def watched(suite: Suite) -> tuple[str, ...]:
+    """Returns the names of the mutants and of every clean control of the suite."""
+    return tuple(i.name for i in suite.implementations if i.control or i.name in PLANTED)
+
+
+def watched_groups(suite: Suite) -> list[tuple[Block, ...]]:
+    """Returns the default sweep's blocks by artefact, with the watched implementations alone."""
+    names = watched(suite)
+    groups = []
+    for group in planned(Sweep(devices=("cpu",)), {suite.name: suite}).groups():
+        kept = [Block(b.case, {n: p for n, p in b.probes.items() if n in names}) for b in group]
+        groups.append(tuple(block for block in kept if block.probes))
+    return groups
+
+
+def gather(
+    seed: int, part: int = 0, parts: int = 1, *, brief: bool = False, suite: Suite = SUITE
+) -> Evidence:
+    """Asks one part of the sweep of one seed and returns what was seen; part 0 asks timing."""
+    torch.set_num_threads(1)
+    evidence = Evidence(seed)
+    groups = watched_groups(suite)
+    for blocks in groups[part::parts]:
+        before: OpenBlock | None = None
+        for block in blocks:
+            opened = OpenBlock(suite, block.case, seed)
+            if before is not None:
+                opened.adopt(before)
+            before = opened
+            for probe, name in block.questions():
+                if probe in JUDGING and not (brief and _is_settled(evidence, probe, name)):
+                    _ask(evidence, probe, opened, name)
+    if part == 0:
+        timed = [b for blocks in groups for b in blocks if b.timed() and b.case.dtype == "float32"]
+        smallest = min(timed, key=lambda block: block.case.batch * block.case.classes)
+        names = [n for n in smallest.timed() if not (brief and _is_settled(evidence, "timing", n))]
+        _time(evidence, OpenBlock(suite, smallest.case, seed), tuple(names))
+    return evidence
+
+
+def _is_settled(evidence: Evidence, probe: str, name: str) -> bool:
+    """Tells whether a brief sweep need not ask: a mutant killed, or a probe that is not to kill it."""
+    mutant = PLANTED.get(name)
+    return mutant is not None and (probe not in mutant.probes or evidence.kill(mutant) is not None)
+
+
+def _ask(evidence: Evidence, probe: str, opened: OpenBlock, name: str) -> None:
+    answer = ask(probe, opened, name)
+    evidence.probes[probe] = None
+    if answer.status in INCOMPLETE:
+        sentence = f"{opened.case.id}/{name} {probe}: {answer.status}: {answer.reason}"
+        evidence.breakdowns.append(sentence)
+    _keep(evidence, name, opened.case.id, answer.findings)
+    is_null = name in PLANTED and PLANTED[name].row == "c1"
+    passed = answer.status == "ok" and all(finding.severity == "note" for finding in answer.findings)
+    if is_null and probe == "accuracy" and passed:
+        evidence.vacuous.setdefault(name, []).append(opened.case.id)
+
+
+def _keep(evidence: Evidence, name: str, case: str, findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        if finding.severity != "note":
+            sighting = Sighting(finding.kind, finding.severity, finding.probe, finding.group, case)
+            evidence.sightings.setdefault(name, []).append(sighting)
+
+
+def _time(evidence: Evidence, opened: OpenBlock, names: tuple[str, ...]) -> None:
+    def hear(message: dict[str, Any]) -> None:
+        if "finding" in message:
+            finding = Finding.from_json(message["finding"]["finding"])
+            _keep(evidence, message["finding"]["name"], opened.case.id, [finding])
+
+    evidence.probes["timing"] = None
+    time_block(opened, names, 0, SHORT, hear, lambda name: None)
