@@ -38,7 +38,8 @@ class Known:
     `kind`, `variant`, `regime`, `dtype`, `device`, `group` and `probe` are names or shell-style
     patterns (or tuples of them); an empty one matches everything. `torch` is a version specifier.
     `outside` says that the finding lies outside of what the implementation promises: it is shown and
-    counted as known, and an error there does not bar the implementation from being ranked.
+    counted as known, and an error there does not bar the implementation from being ranked. `shown_at` is a
+    shape at which it shows for every seed, asked by the quick profile so that a stale entry can be told.
     """
 
     kind: str | tuple[str, ...]
@@ -52,6 +53,7 @@ class Known:
     probe: str | tuple[str, ...] = ()
     torch: str = ""
     outside: bool = False
+    shown_at: Shape | None = None
 
     def __post_init__(self) -> None:
         if not self.reason:

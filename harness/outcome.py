@@ -59,6 +59,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "kills_process": Kind("warning", "ended the process on an invalid input", "kills"),
         "nondeterministic": Kind(None, "other bits on the same inputs", "not repeatable"),
         "neighbours": Kind(None, "a row's answer depends on the other rows", "neighbours"),
+        "rounded_twice": Kind(
+            "note", "further off than one rounding of the result: something before it was rounded", "rounded"
+        ),
         "wrong_while_timed": Kind("error", "right before timing, wrong after it on unseen inputs", "cheats"),
     }
 )

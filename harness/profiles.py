@@ -160,7 +160,8 @@ def _add_known_cases(composed: Asked, suite: Suite, device: str, sweep: Sweep, t
         usual = [d for d in dtypes if d in TIMED_DTYPES] or dtypes
         spelt = [d for d in dtypes if any(fnmatchcase(d, p) for p in entry.dtype)] or usual[:1]
         wanted = [v for v in variants if any(fnmatchcase(v, p) for p in entry.variant)]
-        for variant, regime, dtype, shape in product(wanted, named, spelt, shapes):
+        told = shapes if entry.shown_at is None else [entry.shown_at]
+        for variant, regime, dtype, shape in product(wanted, named, spelt, told):
             case = _case(suite, variant, regime, dtype, device, shape, threads)
             composed.add(case, _names(suite, compiled=False), ("accuracy",))
 

@@ -62,7 +62,8 @@ def _is_asked(desk: Desk, case: Case) -> bool:
     if desk.settings.profile != "quick":
         return True
     shapes, regime = desk.suite.shapes, desk.suite.regime(case.regime)
-    return case.shape in {regime.shape(shape) for shape in (shapes.usual, *shapes.covering)}
+    told = {entry.shown_at for item in desk.suite.implementations for entry in item.known}
+    return case.shape in {regime.shape(shape) for shape in (shapes.usual, *shapes.covering)} | told
 
 
 @dataclass

@@ -1,31 +1,71 @@
 """Was it right only while it was watched? Correctness once more after timing.
 
-Three questions, none of which an honest implementation can fail by bad luck with its inputs: does it
-still answer what it answered before timing (wrong after so many calls); does it answer unseen
-inputs in storage that was timed as it answers them in fresh storage (a result cached by pointer);
-and is it, error-free before, now wrong in at least half of what it returns (a result cached by
-shape). Differences count beyond the strict bound, so that varying order of summation is no
-accusation. The trap: comparing kinds of findings between two inputs accuses whoever is rarely
-inaccurate.
+The last answer given under the clock is judged first. Then come three questions, none of which an
+honest implementation can fail by bad luck with its inputs: does it still answer what it answered
+before timing (wrong after so many calls); does it answer unseen inputs in storage that was timed as it
+answers them in fresh storage (a result cached by pointer); and is it, error-free before, now wrong in
+at least half of what it returns (a result cached by shape). Differences count beyond the strict
+bound, so that varying order of summation is no accusation. The trap: comparing kinds of findings
+between two inputs accuses whoever is rarely inaccurate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from harness.block import OpenBlock
 from harness.calling import Bound, torch_state_kept
 from harness.judge import Yardstick
-from harness.observation import Observation, observe
+from harness.observation import Observation, gradient_array, loss_array, news, observe, overwritten
 from harness.oracle.reduction import Array
 from harness.outcome import severity
 from harness.results import Finding
 from harness.sample import Sample
-from harness.standard import Standard
+from harness.standard import Standard, upstream_for
 
 KIND = "wrong_while_timed"
 UNSEEN = 1
+
+
+@dataclass(frozen=True)
+class TimedAnswer:
+    """The last loss and gradients that were computed under the clock, and the sample they belong to."""
+
+    loss: Tensor
+    gradients: Mapping[str, Tensor | None]
+    sample: Sample
+
+
+def wrong_under_the_clock(
+    block: OpenBlock, name: str, before: Observation, answer: TimedAnswer, probe: str
+) -> Finding | None:
+    """Judges the last timed answer; None where it is as good as the answer before timing.
+
+    Who writes into its inputs is judged by the finding that says so, not by what it then computes.
+    """
+    known = block.standard(name)
+    if before.loss is None or overwritten(answer.sample, known.sample):
+        return None
+    several = upstream_for(known.sample, known.options)
+    upstream = torch.ones_like(known.upstream) if several is None else several
+    stand = known.under(upstream)
+    ratio = (upstream.reshape(-1).double() / known.upstream.reshape(-1).double()).numpy()
+    pairs = {}
+    for tensor, gradient in answer.gradients.items():
+        if gradient is not None and tensor in (before.gradients or {}):
+            reference = (before.gradients or {})[tensor]
+            factor = ratio.reshape(-1, *([1] * (reference.ndim - 1)))
+            pairs[tensor] = (gradient_array(gradient, stand), reference * factor)
+    found = news(stand, probe, loss=(loss_array(answer.loss, stand), before.loss), gradients=pairs)
+    if not found:
+        return None
+    sentence = f"answers otherwise under the clock than before it: {found[0].message}"
+    return Finding(KIND, severity(KIND), probe, found[0].group, sentence, found[0].witness)
 
 
 def recheck(

@@ -6,7 +6,7 @@ scope that is too wide would hide a new finding behind an old reason.
 
 from __future__ import annotations
 
-from harness import Known
+from harness import Known, Shape
 
 CONFIDENT = ("confident", "confident_wrong", "wide", "masked", "near_overflow", "recorded_*")
 OUT_OF_BITS = Known(
@@ -63,6 +63,7 @@ SEQUENTIAL = Known(
     variant="images",
     dtype=("float64", "float32"),
     reason="the class axis of an image is not innermost, so its exponentials are summed one by one",
+    shown_at=Shape(64, 4096),
 )
 KILLS = Known(
     "kills_process",

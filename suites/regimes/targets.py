@@ -34,6 +34,7 @@ def relabelled(sample: Sample, options: Options, generator: Generator) -> Sample
 def probability_targets(sample: Sample, options: Options, generator: Generator) -> Sample:
     """Replaces labels by distributions: 0.9 on the label, the rest at random over open classes.
 
+    Every fourth row sums to 3/4, since soft targets need not sum to one (a distilled and pruned teacher).
     Probabilities cannot say "ignored": a row that a regime had dropped counts, with ordinary logits.
     """
     target, dropped = sample["target"], sample["target"] == IGNORE
@@ -44,6 +45,7 @@ def probability_targets(sample: Sample, options: Options, generator: Generator) 
     noise = noise.masked_fill(logits == -math.inf, 0.0)
     noise = noise / noise.sum(1, keepdim=True).clamp(min=1e-300)
     soft = (0.1 * noise).scatter_add(1, label, torch.full(label.shape, 0.9, dtype=torch.float64))
+    soft[3::4] *= 0.75
     return sample.replaced(logits=logits, target=soft, gradients=("logits", "target"))
 
 

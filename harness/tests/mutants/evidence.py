@@ -32,7 +32,7 @@ PLANTED: Mapping[str, Mutant] = {mutant.name: mutant for mutant in MUTANTS}
 
 
 class Sighting(NamedTuple):
-    """A finding above note, and the case that showed it."""
+    """A finding above note, or a note that the mutant is expected by, and the case that showed it."""
 
     kind: str
     severity: str
@@ -132,8 +132,9 @@ def _ask(evidence: Evidence, probe: str, opened: OpenBlock, name: str) -> None:
 
 
 def _keep(evidence: Evidence, name: str, case: str, findings: Iterable[Finding]) -> None:
+    expected = PLANTED[name].kinds if name in PLANTED else ()
     for finding in findings:
-        if finding.severity != "note":
+        if finding.severity != "note" or finding.kind in expected:
             sighting = Sighting(finding.kind, finding.severity, finding.probe, finding.group, case)
             evidence.sightings.setdefault(name, []).append(sighting)
 
