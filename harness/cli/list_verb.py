@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -17,10 +16,18 @@ WHAT = ("suites", "implementations", "regimes", "variants", "dtypes", "devices",
 @click.command("list", short_help="List what there is.")
 @click.argument("what", default="suites")
 @click.option("--suite", multiple=True, help="Only this suite, file.py or module:SUITE.")
+@click.option(
+    "--describe", metavar="SUITE", help="Print the page of a suite: a name, file.py or module:SUITE."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_context
-def command(ctx: click.Context, /, what: str, suite: tuple[str, ...], as_json: bool) -> None:
+def command(
+    ctx: click.Context, /, what: str, suite: tuple[str, ...], describe: str | None, as_json: bool
+) -> None:
     """List suites (default), implementations, regimes, variants, dtypes, devices, probes or runs."""
+    if describe is not None:
+        click.echo(_page(describe), nl=False)
+        return
     if what not in WHAT:
         raise UsageError(unknown(f"list {what}", "list of", what, WHAT))
     rows = _runs() if what == "runs" else _rows(what, suite)
@@ -34,6 +41,15 @@ def command(ctx: click.Context, /, what: str, suite: tuple[str, ...], as_json: b
     width = max((len(name) for name, _ in rows), default=0)
     for name, about in rows:
         click.echo(f"{name:<{width}}  {about}".rstrip())
+
+
+def _page(reference: str) -> str:
+    """Returns the page of the one suite that a reference names."""
+    from harness.cli.description import described
+    from harness.discovery import Selection, discover
+
+    found = discover(Selection(suites=(reference,), known_bad=True))
+    return "\n".join(described(suite) for suite in found.suites.values())
 
 
 def _rows(what: str, references: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -55,6 +71,8 @@ def _rows(what: str, references: tuple[str, ...]) -> list[tuple[str, str]]:
     found = discover(Selection(suites=references, known_bad=True))
     for sentence in found.broken:
         click.echo(sentence, err=True)
+    from harness.cli.description import marked
+
     rows: list[tuple[str, str]] = []
     for suite in found.suites.values():
         if what == "suites":
@@ -64,26 +82,12 @@ def _rows(what: str, references: tuple[str, ...]) -> list[tuple[str, str]]:
             )
             rows.append((suite.name, f"{suite.formula}  ({counts})".strip()))
         elif what == "implementations":
-            rows += [(f"{suite.name}/{item.name}", _marked(item)) for item in suite.implementations]
+            rows += [(f"{suite.name}/{item.name}", marked(item)) for item in suite.implementations]
         elif what == "regimes":
             rows += [(f"{suite.name}/{item.name}", item.about) for item in suite.regimes]
         else:
             rows += [(f"{suite.name}/{item.name}", repr(item)) for item in suite.variants]
     return rows
-
-
-def _marked(item: Any) -> str:
-    marks = [
-        word
-        for word, holds in (
-            ("baseline", item.baseline),
-            ("clean control", item.control),
-            ("compiled", item.compiled),
-            ("known bad", bool(item.known_bad)),
-        )
-        if holds
-    ]
-    return item.about + (f"  [{', '.join(marks)}]" if marks else "")
 
 
 def _runs() -> list[tuple[str, str]]:
