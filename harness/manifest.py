@@ -10,39 +10,56 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.discovery import Discovered
 from harness.errors import RunError
+from harness.oracle.closed_form import FLOOR, ClosedForm
+from harness.oracle.truth import RowOracle, Tier
 from harness.outcome import trial_status
 from harness.plan import Plan
+from harness.probes.protocol.probe import QUESTIONS
 from harness.results import SCHEMA, Result
 from harness.run import MANIFEST
 from harness.standard import row_oracle
 from harness.suite import Suite
+from harness.trial import DTYPES
 
 METHOD = (
     "Inputs are a pure function of seed, suite, variant, regime, dtype, batch, classes and repeat, drawn in "
     "float64 and rounded once; implementation and oracle see the same stored numbers.",
-    "Truth comes from float64 closed forms without autograd and without cancellation, reduced exactly "
-    "(correctly rounded sums); relative error of a row at most (C + 749) 2^-53. For float64 trials that is "
-    "the trial's own precision, so the oracle's error is added to their bound.",
+    "Truth comes from closed forms without autograd and without cancellation, reduced exactly (correctly "
+    "rounded sums): in float64 (tier B0), in pairs of float64 for float64 trials (B1) where the suite has "
+    "them. The oracle's own bound, stated per tier below, is added to what is allowed, so it accuses nobody.",
+    "The truth of every finding above a note is enclosed by Arb (B2): a ball that holds the exact value, or "
+    "the stated bound of its tier where a sum is too long; a suite without an exact form is uncertified.",
+    "Exact values are extended reals: a value that overflows the dtype rounds to infinity and is right so, "
+    "0 times anything counts 0 where the contract says the term is left out, and what has no limit is "
+    "undefined, where only NaN is right.",
     "Strict rule: |y^ - y| <= 2 ulp(y) + (4 + log2 C) u_a N for the loss and every gradient entry, with "
     "2 + log2 rows more for a reduced loss; u_a = 2^-24 for 16-bit dtypes. Broken is a finding; it is an "
     "error when also |y^ - y| > s (4 + log2 C) u max(1, |y|), s = 8 for 32 and 64 bit, 1 for 16 bit, else "
     "a warning.",
     "N is shift-normalised: differences to the row's other logits, not the logits, multiply u. The distances "
     "of gradient entries are bounded from above (Jensen, triangle inequality), which cannot accuse falsely.",
-    "Errors are the largest found on the inputs listed, a lower bound of the worst case, not an upper one.",
+    "Errors are the largest found on the inputs listed, a lower bound of the worst case, not an upper one; "
+    "only counts over every value of a 16-bit dtype are exact.",
     "Answers are judged under an upstream gradient of 2 (1/2, 1 and 2 by row without reduction); inputs are "
-    "contiguous and their bits are compared afterwards. Strided, offset and transposed inputs are not asked.",
+    "contiguous and their bits are compared afterwards. Other upstream gradients, layouts, edges of the "
+    "shape, state and transforms are what the protocol asks.",
     "A ladder's number is the first failing value met on the way up, bisected; lower rungs were right.",
     "Peak bytes are allocator events above the resident inputs, the same on every run on the CPU.",
     "Times are medians of interleaved blocks on fresh clones; the interval is Student's t over fresh "
     "processes; ratios are formed round by round. A wrong answer is timed but never recommended.",
 )
+
+_TIERS = {
+    "B0": "float64 closed form, exact reduction",
+    "B1": "the same in unevaluated pairs of float64",
+    "B2": "Arb ball of 128 to 1024 bits around the truth of a finding",
+}
 
 
 def suite_forms(suites: Mapping[str, Suite]) -> dict[str, Any]:
@@ -51,10 +68,12 @@ def suite_forms(suites: Mapping[str, Suite]) -> dict[str, Any]:
         name: {
             "formula": suite.formula,
             "oracle": row_oracle(suite).label,
+            "tiers": tier_forms(row_oracle(suite)),
             "options": {option: repr(value) for option, value in suite.options.items()},
             "variants": {v.name: _options_text(v.options) for v in suite.variants},
             "regimes": {r.name: r.about for r in suite.regimes},
             "ladders": {ladder.name: ladder.names for ladder in suite.ladders},
+            "exhaustive": {each.name: each.names for each in suite.exhaustive},
             "implementations": {
                 item.name: {
                     "about": item.about,
@@ -72,6 +91,35 @@ def suite_forms(suites: Mapping[str, Suite]) -> dict[str, Any]:
         }
         for name, suite in suites.items()
     }
+
+
+def tier_forms(oracle: RowOracle) -> list[dict[str, Any]]:
+    """Returns the tiers of an oracle: which dtypes each judges, its stated rounding and floor, as JSON."""
+    if not isinstance(oracle, ClosedForm):
+        return [_tier_form("reference", oracle.label, DTYPES)]
+    judged: dict[Tier, list[str]] = {tier: [] for tier in oracle.tiers()}
+    for dtype in DTYPES:
+        # As `standard` asks: pairs for float64, and a family without pairs answers with B0.
+        judged["B1" if dtype == "float64" and "B1" in judged else "B0"].append(dtype)
+    forms = [
+        _tier_form(tier, _TIERS[tier], dtypes, oracle.rounding(tier), FLOOR)
+        for tier, dtypes in judged.items()
+    ]
+    return [*forms, _tier_form("B2", _TIERS["B2"], ())] if oracle.exact is not None else forms
+
+
+def _tier_form(
+    tier: str, about: str, dtypes: Sequence[str], rounding: float | None = None, floor: float | None = None
+) -> dict[str, Any]:
+    return {"tier": tier, "about": about, "dtypes": list(dtypes), "rounding": rounding, "floor": floor}
+
+
+def question_forms() -> list[dict[str, Any]]:
+    """Returns every protocol question: its name, the kind of its findings, and who need not answer it."""
+    return [
+        {"name": q.name, "kind": q.kind, "refusable": q.refusable, "recompiles": q.recompiles}
+        for q in QUESTIONS
+    ]
 
 
 def _options_text(options: Mapping[str, Any]) -> str:
@@ -93,8 +141,9 @@ def manifest_form(
     environment: Mapping[str, Any],
     config: Mapping[str, Any],
     suites: Mapping[str, Any],
+    selection: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Returns the manifest of a run that begins now."""
+    """Returns the manifest of a run that begins now; `selection` is what `discover` was given, as JSON."""
     return {
         "schema": SCHEMA,
         "name": name,
@@ -107,6 +156,7 @@ def manifest_form(
         "wall_seconds": None,
         "environment": environment,
         "config": config,
+        "selection": selection,
         "plan": {"hash": plan.hash, "blocks": [block.to_json() for block in plan.blocks]},
         "coverage": {"expected": plan.expected},
         "skipped_axes": [{"axis": a.axis, "value": a.value, "reason": a.reason} for a in plan.absent],
@@ -115,6 +165,7 @@ def manifest_form(
         "suites": suites,
         "copy_bandwidth_bytes_per_second": None,
         "stale_known": [],
+        "questions": question_forms(),
         "method": list(METHOD),
     }
 

@@ -43,6 +43,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("loss_eta_input", "1", "accuracy", "loss error over u*N_in + w/2 (A2)"),
     Quantity("loss_eta_shift", "1", "accuracy", "loss error over u*N_shift + w/2 (A3)"),
     Quantity("loss_floor", "1", "accuracy", "loss error over u*max(1,|y|) (A4)"),
+    Quantity("loss_eta_reduction", "1", "accuracy", "reduced loss error over (2+log2 N)*u*N_red + w/2 (A6)"),
     Quantity("gradient_ulps", "ulp", "accuracy", "largest error of a gradient entry (A1)"),
     Quantity("gradient_ulps_median", "ulp", "accuracy", "median error of the gradient entries"),
     Quantity("gradient_ulps_p99", "ulp", "accuracy", "99th percentile error of the gradient entries"),

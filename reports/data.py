@@ -16,12 +16,18 @@ from collections.abc import Sequence
 from harness import units
 from harness.results import to_json_number
 from harness.trial import AXES
+from reports.ratios import DERIVED
 from reports.records import Record
 from reports.table import Cell, Table, cells, rights
 
 MOST_ROWS = 500
 _TEXTS = (*AXES, "implementation", "status", "outcome", "findings", "reason")
-_NUMBERS = ("loss_ulps", "gradient_ulps", "seconds", "ratio", "peak_multiple")
+_NUMBERS = ("loss_ulps", "gradient_ulps", "norm_error_median", "seconds", "ratio", "peak_multiple")
+# In the block alone: for the search and for the rows that are downloaded.
+_DOWNLOADED = (
+    "norm_error_low", "norm_error_high", "bias_ulps", "bias_standard_error_ulps",
+    *(quantity.name for quantity in DERIVED),
+)  # fmt: skip
 _SHOWN = ("suite", "variant", "regime", "dtype", "device", "shape", "implementation", "status", "outcome")
 
 
@@ -32,7 +38,7 @@ def block(rows: Sequence[Record]) -> str:
         words = list(dict.fromkeys(values))
         codes = {word: code for code, word in enumerate(words)}
         texts[name] = {"words": words, "codes": [codes[value] for value in values]}
-    numbers = {name: [_rounded(row.numbers.get(name)) for row in rows] for name in _NUMBERS}
+    numbers = {name: [_rounded(row.numbers.get(name)) for row in rows] for name in (*_NUMBERS, *_DOWNLOADED)}
     form = {"rows": len(rows), "texts": texts, "numbers": numbers}
     packed = gzip.compress(json.dumps(form, separators=(",", ":"), allow_nan=False).encode(), 7, mtime=0)
     text = base64.b64encode(packed).decode()
@@ -108,8 +114,17 @@ def sample(rows: Sequence[Record]) -> Table:
     caption = f"Trials: {count(len(shown))} of {count(len(rows))}" + (
         ", worst first, then spread evenly" if len(shown) < len(rows) else ""
     )
-    heads = (*_SHOWN, "loss, ulp", "gradient, ulp", "time", "over baseline", "peak, × logits", "remarks")
-    return Table(caption, heads, table, rights(9, 10, 11, 12, 13))
+    heads = (
+        *_SHOWN,
+        "loss, ulp",
+        "gradient, ulp",
+        "usual error",
+        "time",
+        "over baseline",
+        "peak, × logits",
+        "remarks",
+    )
+    return Table(caption, heads, table, rights(9, 10, 11, 12, 13, 14))
 
 
 def _word(name: str, value: float | None) -> str:
@@ -117,4 +132,6 @@ def _word(name: str, value: float | None) -> str:
         return ""
     if name == "seconds":
         return units.seconds(value)
+    if name == "norm_error_median":
+        return units.number(value, 2)
     return units.ulp_number(value) if name.endswith("ulps") else units.multiple(value)

@@ -7,6 +7,7 @@ older version, so a missing key is an empty value and never a KeyError. The trap
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ _DEVICES = (
     ("cpu", "cpu_model", "cpu_name", "processor", "machine"),
     ("cuda", "gpu", "gpu_name", "mps", "xpu"),
 )
+_REDUCTION = re.compile(r"\breduction='?(\w+)")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,13 @@ class Family:
     regimes: Mapping[str, str]
     ladders: Mapping[str, str]
     makers: Mapping[str, Maker]
+    exhaustive: Mapping[str, str] = field(default_factory=dict)
+    tiers: tuple[Mapping[str, Any], ...] = ()
+    reductions: Mapping[str, str] = field(default_factory=dict)
+
+    def reduction(self, variant: str) -> str:
+        """Returns the reduction that a variant asks for; the variant's name where it is not declared."""
+        return self.reductions.get(variant, variant)
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,10 @@ class Declared:
     def sentences(self, key: str) -> list[str]:
         """Returns a list of sentences of the manifest, empty when absent."""
         return [str(item) for item in _sequence(self.manifest.get(key))]
+
+    def items(self, key: str) -> list[Mapping[str, Any]]:
+        """Returns a list of mappings of the manifest, empty when absent."""
+        return [_mapping(item) for item in _sequence(self.manifest.get(key))]
 
     def text(self, key: str) -> str:
         """Returns a scalar or a list of words of the manifest as text, "" when absent or null."""
@@ -158,7 +171,18 @@ def _family(name: str, form: Mapping[str, Any]) -> Family:
         _words(form.get("regimes")),
         _words(form.get("ladders")),
         makers,
+        _words(form.get("exhaustive")),
+        tuple(_mapping(item) for item in _sequence(form.get("tiers"))),
+        _reductions(form),
     )
+
+
+def _reductions(form: Mapping[str, Any]) -> dict[str, str]:
+    """Reads each variant's reduction from its options in words, the suite's own where it names none."""
+    usual = str(_mapping(form.get("options")).get("reduction") or "").strip("'")
+    found = {name: _REDUCTION.search(text) for name, text in _words(form.get("variants")).items()}
+    named = {name: match[1] if match else usual for name, match in found.items()}
+    return {name: reduction for name, reduction in named.items() if reduction}
 
 
 def _maker(name: str, place: int, climbed: bool, form: Mapping[str, Any]) -> Maker:

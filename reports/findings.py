@@ -1,24 +1,34 @@
-"""Every distinct finding once, with how often it occurred and the first witness.
+"""Every distinct finding once, with how often it occurred, the first witness and its certified truth.
 
 Distinct is implementation x kind x group x dtype; open ones come before known ones, errors before
-warnings before notes. The trap: a finding that is listed as known is still shown, with its reason.
+warnings; notes come last, known or not. The trap: a finding that is listed as known is still shown,
+with its reason.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness import units
 from harness.outcome import KINDS
 from harness.results import SEVERITIES, Finding
+from reports.enclosures import exact_words, got_words, short_hex
 from reports.ranking import cell_word
 from reports.records import Record
 from reports.speed import dtype_order
 from reports.table import Cell, Table, cells
 
 _MARKS = {"error": "e", "warning": "w", "note": "n"}
+# What the lines of a witness say in words of their own.
+_TOLD = frozenset({"truth", "exact", "got", "ball", "place", "tensor", "inputs", "dtype"})
+_MOST_FACT = 260
+_NOTE = (
+    "Exact values are balls: middle ± radius, by Arb, or a bound that the suite states where a sum was too "
+    "long for Arb; without either they are called uncertified. The command prints a script that fails "
+    "because of the finding; add --run DIR where runs/latest is not this run."
+)
 
 
 @dataclass
@@ -67,6 +77,7 @@ def distinct(rows: Sequence[Record]) -> list[Distinct]:
         found.values(),
         key=lambda item: (
             bool(item.record.maker.known_bad),
+            item.finding.severity == "note",
             bool(item.finding.known),
             -SEVERITIES.index(item.finding.severity),
             -item.cases,
@@ -100,24 +111,46 @@ def findings_table(found: Sequence[Distinct], most: int, *, short: bool = False)
                 item.sentence,
                 "",
                 "\n".join(part for part in (aside, "" if short else _witness(item)) if part),
+                code="" if short else _command(item),
             ),
         ]
         rows.append(cells(*row))
     left = len(found) - most
+    more_left = f"{units.counted(left, 'further finding')} of lower rank in results.csv." if left > 0 else ""
     return Table(
-        "Distinct findings, open before known, worst first",
+        "Distinct findings, open before known, worst first, notes last",
         ("severity", "implementation", "dtype", "finding", "cases", "what was seen first, and where"),
         rows,
         frozenset(),
-        f"{units.counted(left, 'further finding')} of lower rank in results.csv." if left > 0 else "",
+        " ".join(part for part in (more_left, "" if short else _NOTE) if part),
     )
 
 
-def _witness(item: Distinct, most: int = 220) -> str:
-    facts = (
-        json.dumps(dict(item.finding.witness), ensure_ascii=False, default=str)
-        if item.finding.witness
-        else ""
-    )
-    facts = facts if len(facts) <= most else f"{facts[:most]}…"
-    return f"{item.record.trial.id}\n{facts}".strip()
+def _command(item: Distinct) -> str:
+    """Returns the command that prints what is stored, or the script that fails because of the finding."""
+    script = f" --repro --finding {item.finding.kind}" if item.finding.witness else ""
+    return f"lossgauge show {item.record.trial.id}{script}"
+
+
+def _witness(item: Distinct) -> str:
+    witness = item.finding.witness
+    facts = [exact_words(witness), got_words(witness), _inputs(witness)]
+    facts += [f"{key}: {value}" for key, value in witness.items() if key not in _TOLD]
+    return "\n".join(fact if len(fact) <= _MOST_FACT else f"{fact[:_MOST_FACT]}…" for fact in facts if fact)
+
+
+def _inputs(witness: Mapping[str, Any]) -> str:
+    """Returns the input row, "logits [0x1.8p+0, ...], target 3"; where it is abridged, by index."""
+    given = witness.get("inputs")
+    if not isinstance(given, Mapping):
+        return ""
+    parts = []
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            held = ", ".join(f"{index}: {short_hex(str(entry))}" for index, entry in value.items())
+            parts.append(f"{name} {{{held}, …}}")
+        elif isinstance(value, list | tuple):
+            parts.append(f"{name} [{', '.join(short_hex(str(entry)) for entry in value)}]")
+        else:
+            parts.append(f"{name.replace('_', ' ')} {short_hex(str(value))}")
+    return f"for {', '.join(parts)}"

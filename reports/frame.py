@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from harness.results import QUANTITIES, NumberClass, number_class
+from harness.results import LADDER_PREFIXES, QUANTITIES, NumberClass, number_class
 from harness.run import Run
 from harness.trial import AXES
 from reports.ranking import Group, Standing, group_of, standings
-from reports.records import Record, ladder_names, records, unlisted_names
+from reports.ratios import DERIVED
+from reports.records import Record, exhaustive_names, ladder_names, records, unlisted_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,13 +30,44 @@ _CATEGORIES = frozenset(
     {"suite", "variant", "regime", "dtype", "device", "implementation", "status", "outcome", "severity",
      "rankable"}
 )  # fmt: skip
+UNLISTED = "from a probe that this version of the report has no words for"
+_RUNGS = {
+    "first_failing_": "first value with a wrong or missing answer on",
+    "first_nonfinite_": "first value with a spurious NaN or infinity on",
+    "loss_fails_": "first value with a wrong loss on",
+    "gradient_fails_": "first value with a wrong gradient on",
+    "first_dead_": "first value with a gradient of 0 that should not be on",
+}
 _CLASSES: tuple[str, ...] = get_args(NumberClass)
 _CODES: Mapping[str, int] = {name: code for code, name in enumerate(_CLASSES)}
 
 
 def number_columns(rows: Sequence[Record]) -> list[str]:
-    """Returns the names of the number columns: every quantity, the ladders climbed, then unlisted ones."""
-    return [quantity.name for quantity in QUANTITIES] + ladder_names(rows) + unlisted_names(rows)
+    """Returns the names of the number columns, in the order of `meanings`."""
+    return [name for name, _ in meanings(rows)]
+
+
+def meanings(rows: Sequence[Record]) -> list[tuple[str, str]]:
+    """Returns name and meaning of the number columns: quantities, ratios, ladders, counts, unlisted ones."""
+    return [
+        *((each.name, f"{each.about} [{each.unit}]") for each in (*QUANTITIES, *DERIVED)),
+        *((name, _of_ladder(name)) for name in ladder_names(rows)),
+        *((name, _of_count(name)) for name in sorted(exhaustive_names(rows))),
+        *((name, UNLISTED) for name in unlisted_names(rows)),
+    ]
+
+
+def _of_ladder(name: str) -> str:
+    prefix = next(prefix for prefix in LADDER_PREFIXES if name.startswith(prefix))
+    return (
+        f"{_RUNGS[prefix]} ladder {name.removeprefix(prefix)!r}; absent: none, or not climbed [as the ladder]"
+    )
+
+
+def _of_count(name: str) -> str:
+    if name.endswith("_inputs"):
+        return "finite values of the 16-bit dtype that were asked, all there are [count]"
+    return "losses and gradient entries of this kind over all finite values of the dtype, exact [count]"
 
 
 def class_column(name: str) -> str:

@@ -13,7 +13,7 @@ from html import escape
 
 from harness import units
 from harness.run import Run
-from reports import costs, findings, sections, verdict
+from reports import costs, findings, questions, sections, verdict
 from reports.declared import Declared
 from reports.ranking import Group, Standing
 from reports.records import Record
@@ -24,6 +24,7 @@ MOST_BYTES = 60_000
 _MOST_FINDINGS = 20
 _MOST_CHOICES = 60
 _MOST_TIMED = 40
+_MOST_FAILING = 20
 _MOST_CELL = 300
 
 
@@ -44,12 +45,26 @@ def markdown(
         badged = any(cell.badge for row in table.rows for cell in row)
         legend = f"\n\n{_text(FUSED)}" if badged else ""
         parts.append(f"## Which one?\n\n{_table(table)}{more}{legend}")
+    parts.append(_protocol(rows, Declared(run.manifest)))
     listed = findings.findings_table(findings.distinct(rows), _MOST_FINDINGS, short=True)
     if listed:
         parts.append(f"## Findings\n\n{_table(listed)}\n\n{_text(listed.note)}".rstrip())
     parts.append(_speed(found))
     parts.append(_environment(run))
     return _shortened("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _protocol(rows: Sequence[Record], declared: Declared) -> str:
+    """Returns who fails which protocol question, in sentences; who fails as a table of at most so many."""
+    if not rows:
+        return ""
+    parts = ["## Does it keep the protocol?", " ".join(map(_text, questions.sentences(rows)))]
+    table = questions.protocol(rows, declared)
+    if table is not None:
+        failing = [row[:3] for row in table.rows if row[2].css != "fine"][:_MOST_FAILING]
+        if failing:
+            parts.append(_table(replace(table, heads=table.heads[:3], rows=failing, right=frozenset())))
+    return "\n\n".join(parts)
 
 
 def _speed(found: Sequence[Choice]) -> str:

@@ -21,6 +21,7 @@ from reports.table import Cell
 
 _FAILURES = {"out_of_memory": "OOM", "timed_out": "timeout", "crashed": "crash", "error": "harness error"}
 _NOT_RUN, _NUMBER, _KNOWN_WARNING, _WARNING, _KNOWN_ERROR, _FAILURE, _ERROR = range(1, 8)
+_ELSEWHERE = ("protocol", "determinism", "invalid_input")
 _CSS = ("n", "p", "", "k", "w", "k", "f", "e")
 
 
@@ -139,5 +140,8 @@ def _grade(row: Record) -> tuple[int, str]:
 
 
 def in_its_regime(finding: Finding) -> bool:
-    """Tells whether a finding belongs to the regime of its trial: a ladder's rungs have their own table."""
-    return not finding.group.startswith("ladder ")
+    """Tells whether a finding belongs to the regime of its trial: what has a table of its own does not.
+
+    Ladders, exact counts, protocol questions and invalid inputs are asked in one regime and about others.
+    """
+    return finding.probe not in _ELSEWHERE and not finding.group.startswith(("ladder ", "exhaustive "))

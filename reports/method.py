@@ -6,15 +6,16 @@ limit that is not printed reads as a guarantee, so what was left out is listed b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness import units
 from harness.outcome import KINDS
-from harness.results import QUANTITIES
 from reports.declared import Declared
+from reports.frame import UNLISTED, meanings
 from reports.ranking import cell_word
-from reports.records import Record, unlisted_names
+from reports.records import Record, exhaustive_names
 from reports.table import Cell, Table, cells
 
 _WORDS = (
@@ -31,18 +32,22 @@ _WORDS = (
     ("known", "a finding that the suite lists with its reason; shown, and never a surprise"),
     ("ulp", "distance to the exact value in units of the last place of the dtype at that value"),
     ("worst error", "the largest found, hence a lower bound of the largest there is"),
-    ("rankable", "accuracy and overflow answered, no error anywhere on the declared domain"),
-    ("unproven", "accuracy or overflow has no answer, so nothing is recommended"),
+    ("exact count", "over every finite value of a 16-bit dtype, so nothing is left to be found"),
+    ("tier", "how a truth was computed: B0 float64, B1 pairs of float64, B2 an Arb ball, which is a proof"),
+    ("rankable", "accuracy, protocol and overflow answered, no error anywhere on the declared domain"),
+    ("unproven", "accuracy, protocol or overflow has no answer, so nothing is recommended"),
     ("not shown to differ", "the intervals overlap or hold 1; it does not say that the two are equal"),
 )
 
 
-_UNLISTED = "from a probe that this version of the report has no words for"
-
-
-def limits(declared: Declared) -> list[str]:
+def limits(declared: Declared, rows: Sequence[Record] = ()) -> list[str]:
     """Returns the sentences on method and on what was left out."""
     sentences = declared.sentences("method")
+    if exhaustive_names(rows):
+        sentences.append(
+            "Counts over every value of a 16-bit dtype are exact; all other errors and first failures are "
+            "what was found on the inputs listed."
+        )
     bandwidth = declared.number("copy_bandwidth_bytes_per_second")
     if bandwidth is not None:
         sentences.append(
@@ -63,13 +68,14 @@ def tables(declared: Declared, rows: Sequence[Record] = ()) -> list[Table]:
         _environment(declared),
         _configuration(declared),
         _suites(declared),
+        _tiers(declared),
+        _questions(declared),
         Table("Findings, and what each word means", ("word", "meaning"), [
             *(cells(kind.cell, f"{name}: {kind.sentence}") for name, kind in KINDS.items()),
-            *(cells(cell_word(name), f"{name}: {_UNLISTED}") for name in kinds if name not in KINDS),
+            *(cells(cell_word(name), f"{name}: {UNLISTED}") for name in kinds if name not in KINDS),
         ]),
         Table("Quantities in results.csv", ("column", "meaning"), [
-            *(cells(quantity.name, f"{quantity.about} [{quantity.unit}]") for quantity in QUANTITIES),
-            *(cells(name, _UNLISTED) for name in unlisted_names(rows)),
+            cells(name, meaning) for name, meaning in meanings(rows)
         ]),
         Table("Glossary", ("word", "meaning"), [cells(*pair) for pair in _WORDS]),
     ]  # fmt: skip
@@ -106,6 +112,52 @@ def _suites(declared: Declared) -> Table:
         for family in declared.families.values()
     ]
     return Table("Suites", ("suite", "oracle", "regimes", "variants"), rows)
+
+
+def _tiers(declared: Declared) -> Table:
+    rows = []
+    for family in declared.families.values():
+        for place, tier in enumerate(family.tiers):
+            rounding = tier.get("rounding")
+            bound = "none stated"
+            if isinstance(rounding, int | float) and rounding > 0:
+                bound = f"2^{math.log2(rounding):.4g} N + {units.number(float(tier.get('floor') or 0))}"
+            rows.append(
+                cells(
+                    family.name if place == 0 else "",
+                    str(tier.get("tier", "")),
+                    _said(tier.get("dtypes")) or "findings of every dtype",
+                    str(tier.get("about", "")),
+                    bound if tier.get("tier") != "B2" else "the radius printed with each finding",
+                )
+            )
+    return Table(
+        "Oracle tiers, what each judged, and its stated bound",
+        ("suite", "tier", "judges", "how", "|oracle - exact| at most"),
+        rows,
+        note="N is the sensitivity that also multiplies u in the strict rule, + the floor where results "
+        "underflow; the judge grants this much to everybody. Bounds are stated by the suite and put to "
+        "the test against Arb on random rows.",
+    )
+
+
+def _questions(declared: Declared) -> Table:
+    rows = [
+        cells(
+            str(item.get("name", "")),
+            str(item.get("kind", "")).replace("_", " "),
+            "may refuse" if item.get("refusable") else "",
+            "by the full profile only" if item.get("recompiles") else "",
+        )
+        for item in declared.items("questions")
+    ]
+    return Table(
+        "Protocol questions, all that there are",
+        ("question", "finding when wrong", "implementations", "compiled forms are asked"),
+        rows,
+        note="Which of them apply depends on variant, dtype and inputs; the table of the section says how "
+        "many were asked.",
+    )
 
 
 def _pairs(words: Mapping[str, str]) -> str:

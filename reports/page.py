@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from harness import units
 from harness.run import Run
-from reports import costs, data, findings, method, nulls, sections, verdict
+from reports import bits, breaks, costs, data, findings, method, nulls, questions, sections, usual, verdict
 from reports.curves import MEMORY, THROUGHPUT, TIME, over_classes
 from reports.declared import Declared
 from reports.figures import Drawing, picture
@@ -80,10 +80,15 @@ def page(
         suites=suites,
         undrawn=_undrawn(drawn, timed),
         matrices=matrices(rows, declared),
-        breaks=sections.breaks(rows, declared),
+        protocol_said=questions.sentences(rows),
+        protocol=[table for table in (questions.protocol(rows, declared), questions.invalid(rows)) if table],
+        same_bits=bits.same_bits(rows, declared),
+        breaks=breaks.breaks(rows, declared),
+        exhaustive=breaks.exhaustive(rows, declared),
+        usual=usual.usual_error(rows),
         compilation=costs.compilation(rows),
         findings=findings.findings_table(distinct, _MOST_FINDINGS),
-        limits=[*method.limits(declared), *nulls.sentences(rows)],
+        limits=[*method.limits(declared, rows), *nulls.sentences(rows)],
         method=[*nulls.tables(rows), *method.tables(declared, rows)],
         script=Markup(script),
         style=Markup(_source("style.css")),

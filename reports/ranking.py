@@ -182,12 +182,21 @@ def _standing(group: Group, everything: Sequence[Record]) -> Standing:
         tuple(defects),
         len(judged),
         len({row.trial.case.regime for row in rows if row.ran("accuracy")}),
-        worst_number(row.numbers.get("loss_ulps") for row in rows),
-        worst_number(row.numbers.get("gradient_ulps") for row in rows),
+        worst_number(_promised(row, "loss_ulps") for row in rows),
+        worst_number(_promised(row, "gradient_ulps") for row in rows),
         _limits(rows),
         variant,
         _elsewhere([row for row in everything if row.trial.case.variant != variant]),
     )
+
+
+def _promised(row: Record, name: str) -> float | None:
+    """Returns a number of a record; None where it is not finite only outside of what is promised."""
+    value = row.numbers.get(name)
+    if value is None or math.isfinite(value):
+        return value
+    lost = [finding for finding in row.findings if finding.kind in NONFINITE]
+    return None if lost and all(finding.outside for finding in lost) else value
 
 
 def _limits(rows: Sequence[Record]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """A run joined trial by trial: one record per trial, planned or measured, newest attempt per probe.
 
 `status` says whether it ran, `outcome` what was found; numbers are taken only from probes whose
-status is ok. The trap: a planned trial without a result is a record too (not_run), and a planned
-probe without one makes its trial incomplete although the others may have answered.
+status is ok, and the ratios to a reference are added to them. The trap: a planned trial without a
+result is a record too (not_run), and a planned probe without one makes its trial incomplete although
+the others may have answered.
 """
 
 from __future__ import annotations
@@ -11,10 +12,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from harness.outcome import outcome, ranked, trial_status
-from harness.results import INCOMPLETE, LADDER_PREFIXES, QUANTITIES, Finding, Result, Status
+from harness.results import (
+    EXHAUSTIVE_PREFIX,
+    INCOMPLETE,
+    LADDER_PREFIXES,
+    QUANTITIES,
+    Finding,
+    Result,
+    Status,
+)
 from harness.run import Run
 from harness.trial import Trial
 from reports.declared import Declared, Maker
+from reports.ratios import DERIVED, add_ratios
 
 # Answers that end a trial: its other planned probes were never due.
 _FINAL = frozenset({"unsupported", "skipped"})
@@ -80,6 +90,7 @@ def records(run: Run) -> list[Record]:
         if name not in makers:
             makers[name] = declared.maker(*name)
         joined.append(_record(trial, makers[name], results, probes))
+    add_ratios(joined)
     return joined
 
 
@@ -92,17 +103,26 @@ def ladder_names(rows: Iterable[Record]) -> list[str]:
     return sorted(name for name in names if name.startswith(LADDER_PREFIXES))
 
 
+def exhaustive_names(rows: Iterable[Record]) -> list[str]:
+    """Returns the names of all exact counts over the values of a 16-bit dtype, in order of appearance."""
+    names: dict[str, None] = {}
+    for row in rows:
+        if row.ran("overflow"):
+            names.update(dict.fromkeys(name for name in row.numbers if name.startswith(EXHAUSTIVE_PREFIX)))
+    return list(names)
+
+
 def unlisted_names(rows: Iterable[Record]) -> list[str]:
-    """Returns the names of numbers that neither QUANTITIES nor a ladder explains, sorted.
+    """Returns the names of numbers that QUANTITIES, ratios, ladders and counts do not explain, sorted.
 
     A probe of a newer version, or of a plug-in, may measure what this version has no words for.
     """
-    listed = {quantity.name for quantity in QUANTITIES}
+    listed = {quantity.name for quantity in (*QUANTITIES, *DERIVED)}
     climbed: set[str] = set()
     others: set[str] = set()
     for row in rows:
         (climbed if "overflow" in row.answers else others).update(row.numbers)
-    ladders = {name for name in climbed if name.startswith(LADDER_PREFIXES)}
+    ladders = {name for name in climbed if name.startswith((*LADDER_PREFIXES, EXHAUSTIVE_PREFIX))}
     return sorted((climbed | others) - ladders - listed)
 
 

@@ -11,17 +11,30 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 # What a cell stands for, and the glyph that says so without colour.
-GLYPHS = {"e": "✗", "f": "✗", "k": "◇", "w": "!", "ok": "✓", "p": "…", "n": "", "": "", "best": "★"}
+GLYPHS = {
+    "e": "✗",
+    "f": "✗",
+    "k": "◇",
+    "w": "!",
+    "ok": "✓",
+    "p": "…",
+    "n": "",
+    "": "",
+    "best": "★",
+    "fine": "",
+    "same": "",
+}
 
 
 class Cell(NamedTuple):
-    """Text, what it stands for (a key of GLYPHS), a smaller second line, a tooltip, and a framed word."""
+    """Text, what it stands for (a key of GLYPHS), a smaller second line, a tooltip, a framed word, code."""
 
     text: str
     css: str = ""
     small: str = ""
     title: str = ""
     badge: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Is it right? The rounded inputs go to implementation and oracle; every number is compared.
 
-Loss and every gradient entry are judged by the strict rule, in groups; metrics A1-A5 are reported
+Loss and every gradient entry are judged by the strict rule, in groups; metrics A1-A6 are reported
 beside. The trap: statistics of a result with a NaN where the truth is finite are NaN, not the
 statistics of the rest, else the worst implementation shows the best numbers.
 """
@@ -16,7 +16,7 @@ from harness.calling import failure
 from harness.judge import Judgement, Yardstick
 from harness.metrics import Spread, spread
 from harness.observation import Observation, observe
-from harness.oracle.reduction import Array
+from harness.oracle.reduction import Array, exact_sum
 from harness.outcome import severity
 from harness.results import Finding
 from harness.standard import Standard
@@ -39,7 +39,7 @@ def accuracy(block: OpenBlock, name: str) -> Answer:
 
 
 def numbers_of(seen: Observation, stand: Standard) -> dict[str, float]:
-    """Returns metrics A1-A5 of an observation; a spurious NaN or infinity makes its maxima so."""
+    """Returns metrics A1-A6 of an observation; a spurious NaN or infinity makes its maxima so."""
     if seen.loss is None or seen.loss_judgement is None or seen.gradients is None:
         return {}
     numbers = _loss_numbers(seen.loss, seen.loss_judgement, stand)
@@ -69,7 +69,7 @@ def _loss_numbers(got: Array, judgement: Judgement, stand: Standard) -> dict[str
         floor = judgement.errors / (form.roundoff * np.maximum(1.0, np.abs(stick.truth)))
     if errors.size == 0:
         return {}
-    return {
+    numbers = {
         "loss_ulps": ulps.largest,
         "loss_ulps_median": ulps.median,
         "loss_ulps_p99": ulps.p99,
@@ -77,6 +77,27 @@ def _loss_numbers(got: Array, judgement: Judgement, stand: Standard) -> dict[str
         "loss_eta_shift": _largest(by_shift),
         "loss_floor": _largest(floor),
     }
+    by_sum = reduction_eta(_largest(errors), stand)
+    return numbers if by_sum is None else numbers | {"loss_eta_reduction": by_sum}
+
+
+def reduction_eta(error: float, stand: Standard) -> float | None:
+    """Returns |err| / ((2 + log2 N) u N_red + w/2), N_red = sum |L_i| / |denominator| over N rows (A6).
+
+    At most about 1 for a pairwise sum in the dtype itself, growing with N for a sequential one. None for
+    an unreduced loss, and where a row's loss or the denominator is undefined, infinite or 0.
+    """
+    reduction, losses = stand.asked["reduction"], stand.row_truth.losses
+    if reduction == "none" or losses.size == 0:
+        return None
+    form = stand.loss.form
+    weight = abs(exact_sum(stand.row_truth.denominator)) if reduction == "mean" else 1.0
+    total = exact_sum(np.abs(losses))
+    if not (weight > 0 and math.isfinite(weight) and math.isfinite(total)):
+        return None
+    allowed = (2.0 + math.log2(losses.size)) * form.roundoff * (total / weight)
+    # Half of the smallest number of float64 would be 0.
+    return error / max(allowed, form.smallest_subnormal)
 
 
 def _gradient_numbers(

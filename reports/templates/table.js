@@ -59,6 +59,7 @@
     ...["implementation", "status", "outcome"].map((name) => [name, (d, r) => text(d, name, r).replaceAll("_", " ")]),
     ["loss_ulps", (d, r) => written(number(d, "loss_ulps", r), (v) => digits(v, 2))],
     ["gradient_ulps", (d, r) => written(number(d, "gradient_ulps", r), (v) => digits(v, 2))],
+    ["norm_error_median", (d, r) => written(number(d, "norm_error_median", r), (v) => (v === 0 ? "0" : v.toExponential(1)))],
     ["seconds", (d, r) => written(number(d, "seconds", r), seconds)],
     ["ratio", (d, r) => written(number(d, "ratio", r), times)],
     ["peak_multiple", (d, r) => written(number(d, "peak_multiple", r), times)],
@@ -125,7 +126,7 @@
     button.textContent = head.textContent;
     button.addEventListener("click", () => {
       const column = columns[place][0];
-      order = { column, down: order.column === column ? !order.down : columns[place][0] in { loss_ulps: 0, gradient_ulps: 0, seconds: 0, ratio: 0, peak_multiple: 0 } };
+      order = { column, down: order.column === column ? !order.down : columns[place][0] in { loss_ulps: 0, gradient_ulps: 0, norm_error_median: 0, seconds: 0, ratio: 0, peak_multiple: 0 } };
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", order.down ? "descending" : "ascending");
       draw();

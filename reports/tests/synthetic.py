@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ IMPLEMENTATIONS: dict[str, dict[str, Any]] = {
     "upcast": {"about": "native in float64, rounded once", "control": True},
     "double_softmax": {"about": "softmax of a softmax", "known_bad": "pass logits, not probabilities"},
 }
+TIERS = [
+    {"tier": "B0", "about": "float64 closed form", "dtypes": ["float32", "bfloat16", "float16"],
+     "rounding": 2.0**-50, "floor": 2.0**-1070},
+    {"tier": "B1", "about": "pairs of float64", "dtypes": ["float64"], "rounding": 2.0**-64, "floor": 0.0},
+    {"tier": "B2", "about": "Arb ball", "dtypes": [], "rounding": None, "floor": None},
+]  # fmt: skip
 _SPEED = {"naive": 2.4, "softmax_log": 1.3, "logsumexp": 0.77, "native": 1.0, "compiled": 0.55, "upcast": 3.1}
 _MEMORY = {"naive": 6.0, "softmax_log": 4.0, "logsumexp": 3.0, "native": 3.0, "compiled": 2.0, "upcast": 8.0}
 
@@ -88,6 +95,89 @@ def large(path: Path, trials: int) -> Run:
 def empty(path: Path, **manifest: Any) -> Run:
     """Returns a run with nothing in it but what is given."""
     return Run(path, {"schema": 1, "plan": {"hash": "0" * 64, "blocks": []}, **manifest}, ())
+
+
+def questioned(path: Path) -> Run:
+    """Returns the readable run where one case per dtype also answered the questions about its manners.
+
+    naive answers zero rows wrong (known) and takes a negative label, softmax_log breaks two questions
+    and its repeats differ, compiled dies of invalid input and refuses a second backward, upcast is
+    asked nothing because its plain call fails in float16; all others behave alike.
+    """
+    run = small(path)
+    kept, more = [], []
+    for result in run.results:
+        asked = result.trial.case.regime == "unit_normal" and result.trial.case.variant == "mean"
+        if not (asked and (result.trial.case.batch, result.trial.case.classes) == (64, 10)):
+            kept.append(result)
+        elif result.probe == "overflow":
+            kept.append(replace(result, numbers={**result.numbers, **_exhaustive(result.trial)}))
+        elif result.probe == "protocol":
+            more += _manners(result.trial)
+        else:
+            kept.append(result)
+    suites = {
+        name: {**form, "exhaustive": {"gap": "lead of the target"}, "tiers": TIERS,
+               "variants": {"mean": "every option neutral"}}
+        for name, form in run.manifest["suites"].items()
+    }  # fmt: skip
+    questions = [{"name": "zero rows", "kind": "edge_shape", "refusable": False, "recompiles": True}]
+    return Run(path, {**run.manifest, "suites": suites, "questions": questions}, (*kept, *more))
+
+
+def _exhaustive(trial: Trial) -> dict[str, float]:
+    inputs = {"float16": 63488.0, "bfloat16": 65280.0}.get(trial.case.dtype)
+    if inputs is None or trial.implementation == "compiled":
+        return {}
+    dead = 0.0 if trial.implementation == "upcast" else 315.0
+    return {
+        "exhaustive_gap_inputs": inputs,
+        **({"exhaustive_gap_dead_gradient": dead, "exhaustive_gap_inaccurate": 4399.0} if dead else {}),
+        **({"exhaustive_gap_spurious_nan": 49522.0} if trial.implementation == "softmax_log" else {}),
+    }
+
+
+def _manners(trial: Trial) -> Iterator[Result]:
+    case, name = trial.case, trial.implementation
+
+    def found(kind: str, severity: Any, probe: str, group: str, known: str = "") -> Finding:
+        return Finding(kind, severity, probe, group, f"call: {HOSTILE}", {"question": group}, known)
+
+    if name == "upcast" and case.dtype == "float16":
+        yield Result(trial, "protocol", "skipped", "the plain call fails (raises); see accuracy")
+        return
+    wrong = {
+        "naive": (found("edge_shape", "error", "protocol", "zero rows", "torch.stack takes no empty list"),),
+        "softmax_log": (
+            found("stale_result", "warning", "protocol", "two graphs alive"),
+            found("layout", "error", "protocol", "strided inputs"),
+        ),
+    }
+    notes = {"unsupported: second backward": "RuntimeError: freed"} if name == "compiled" else {}
+    asked = {"questions": 29.0 if name == "compiled" else 31.0, "questions_unsupported": float(len(notes))}
+    yield Result(trial, "protocol", "ok", findings=wrong.get(name, ()), numbers=asked, notes=notes)
+    moves = found("nondeterministic", "error", "determinism", "repeat") if name == "softmax_log" else None
+    bits = {"repeat_ulps": 3.0 if moves else 0.0, "permutation_ulps": 1.0 if name == "naive" else 0.0}
+    if name != "compiled":
+        bits |= {"layout_ulps": math.inf if name == "naive" else 0.0, "threads_ulps": 0.0}
+    yield Result(trial, "determinism", "ok", findings=(moves,) if moves else (), numbers=bits)
+    lost = name == "softmax_log"
+    yield Result(trial, "spread", "ok", numbers={
+        "seeds": 8.0, "norm_error_low": math.nan if lost else 1e-7 * (1 + share(trial.id)),
+        "norm_error_median": math.nan if lost else 3e-7, "norm_error_high": math.nan if lost else 9e-7,
+        "bias_ulps": 2.5 if name == "naive" else 0.01, "bias_standard_error_ulps": 0.1,
+    })  # fmt: skip
+    if case.dtype != "float32":
+        return
+    if name == "compiled":
+        dies = found("kills_process", "warning", "invalid_input", "labels", "a parallel region")
+        yield Result(trial, "invalid_input", "ok", findings=(dies,))
+    else:
+        takes = found("accepts_invalid", "warning", "invalid_input", "label_negative")
+        yield Result(
+            trial, "invalid_input", "ok", findings=(takes,) if name == "naive" else (),
+            numbers={"invalid_inputs": 12.0, "invalid_inputs_refused": 10.0 if name == "naive" else 12.0},
+        )  # fmt: skip
 
 
 def without(run: Run, *probes: str) -> Run:

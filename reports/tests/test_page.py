@@ -100,8 +100,8 @@ def test_markup_is_balanced_and_ids_are_unique(html):
 
 def test_sections_stand_in_the_order_of_decisions(html):
     assert sections(html) == [
-        "which-one", "picture", "safe", "breaks", "speed", "memory", "compilation", "findings", "method",
-        "data",
+        "which-one", "picture", "safe", "protocol", "bits", "breaks", "usual", "speed", "memory",
+        "compilation", "findings", "method", "data",
     ]  # fmt: skip
 
 
@@ -204,7 +204,7 @@ def test_a_manifest_with_nothing_but_schema_and_plan_is_enough(tmp_path):
     assert "nothing can be said" in html
     run = synthetic.small(tmp_path)
     bare = type(run)(tmp_path, {"schema": 1, "plan": run.manifest["plan"]}, run.results)
-    assert len(sections(write_report(bare).read_text(encoding="utf-8"))) == 10
+    assert len(sections(write_report(bare).read_text(encoding="utf-8"))) == 13
 
 
 def test_a_control_with_findings_is_an_alarm(tmp_path):

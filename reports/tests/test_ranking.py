@@ -202,3 +202,17 @@ def test_summary_of_an_unproven_run_recommends_nothing(tmp_path):
     (line,) = summary_lines(synthetic.without(synthetic.small(tmp_path), "accuracy"))
     assert "none proven (accuracy was not run)" in line
     assert summary_lines(synthetic.empty(tmp_path)) == ["nothing was planned, nothing was measured"]
+
+
+def test_a_nan_outside_of_what_is_promised_is_not_the_worst_error(tmp_path):
+    leak = Finding(
+        "nan_leak", "error", "accuracy", "logits", "NaN", {}, "an ignored row of NaN", outside=True
+    )
+    poisoned = Trial(replace(CASE, regime="poisoned"), "mine")
+    lost = Result(poisoned, "accuracy", "ok", "", (leak,), {"gradient_ulps": math.nan})
+    choice, ranks = decided(tmp_path, answers("mine", error=7.0), [lost])
+    assert ranks["mine"].worst_gradient == 7.0
+    assert "worst error 7.0 ulp" in choice.reason
+    inside = replace(lost, findings=(replace(leak, outside=False),))
+    _, ranks = decided(tmp_path, answers("mine", error=7.0), [inside])
+    assert math.isnan(ranks["mine"].worst_gradient)
