@@ -171,6 +171,12 @@ SUITE = Suite(
             regime=("equal", "near*", "recorded_digits_distilled"),
         ),
         Blind(
+            "hardly a class is left open, so p is close to q",
+            check="loss",
+            null="0.97 of it",
+            regime="masked",
+        ),
+        Blind(
             "p equals q: what is left of the gradient is the rounding of the stored numbers",
             check="gradient*",
             regime="equal",
