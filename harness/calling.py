@@ -12,7 +12,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,11 +32,15 @@ class NotALossError(Exception):
 
 @dataclass(frozen=True)
 class Bound:
-    """An implementation with the options of a variant, ready to be called on tensors."""
+    """An implementation with the options of a variant, ready to be called on tensors.
+
+    `options` are those that it was given, its own copies.
+    """
 
     implementation: Implementation
     call: Callable[..., Any]
     ledger: Ledger
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def loss(self, tensors: tuple[Tensor, ...]) -> Tensor:
         """Calls the implementation and reads the loss; raises NotALossError for anything but a tensor."""
@@ -112,12 +116,12 @@ def bind(
         if _named(function, name) or (name in variant_options and implementation.accepts(name))
     }
     if isinstance(function, type) and issubclass(function, nn.Module) and implementation.prepare is None:
-        return Bound(implementation, function(**taken), book)
+        return Bound(implementation, function(**taken), book, taken)
     if implementation.prepare is None:
-        return Bound(implementation, _with(function, taken), book)
+        return Bound(implementation, _with(function, taken), book, taken)
     if _takes_two(implementation.prepare):
-        return Bound(implementation, implementation.prepare(function, taken), book)
-    return Bound(implementation, _with(implementation.prepare(function), taken), book)
+        return Bound(implementation, implementation.prepare(function, taken), book, taken)
+    return Bound(implementation, _with(implementation.prepare(function), taken), book, taken)
 
 
 def _named(function: Callable[..., Any], option: str) -> bool:

@@ -40,10 +40,25 @@ def resolved_options(suite: Suite, variant: Variant, shape: Shape, dtype: torch.
 
 
 def on_device(options: Mapping[str, Any], device: str) -> dict[str, Any]:
-    """Returns options with their tensors moved to a device."""
+    """Returns options with private copies of their tensors on a device."""
     return {
-        name: value.to(device) if isinstance(value, torch.Tensor) else value
+        name: value.detach().clone().to(device) if isinstance(value, torch.Tensor) else value
         for name, value in options.items()
+    }
+
+
+def element_options(sample: Sample, options: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Returns the tensors among the options of an element-wise loss as one entry per element.
+
+    A weight (C,) or (N, C) is broadcast to the elements, so that the oracle finds each entry's own.
+    """
+    if sample.layout != "elements":
+        return {}
+    shape = sample.tensors[0].shape
+    return {
+        name: value.detach().broadcast_to(shape).reshape(-1).clone()
+        for name, value in options.items()
+        if isinstance(value, torch.Tensor)
     }
 
 

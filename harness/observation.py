@@ -77,7 +77,7 @@ def observe(
         if tuple(loss.shape) != expected:
             sentence = f"loss has shape {tuple(loss.shape)}, the contract says {expected}"
             return Observation("ok", findings=(plain_finding("shape", probe, "loss", sentence),))
-        upstream = stand.upstream.to(device, loss.dtype)
+        upstream = private_upstream(stand.upstream, device, loss.dtype)
         with bound.ledger.spending("implementation"):
             found = gradients_of(loss, sample, upstream)
     except NotALossError as error:
@@ -116,6 +116,18 @@ def observe(
         judged_gradients,
         tuple(findings) + split,
     )
+
+
+def private_upstream(upstream: Tensor, device: str, dtype: torch.dtype) -> Tensor:
+    """Returns a copy of an upstream gradient with its strides and the contents of its gaps.
+
+    It is the caller's and judges whoever comes next, so a backward that writes into it gets its own.
+    """
+    if not upstream.numel():
+        return upstream.to(device, dtype, copy=True)
+    span = 1 + sum((size - 1) * step for size, step in zip(upstream.shape, upstream.stride(), strict=True))
+    memory = upstream.as_strided((span,), (1,)).to(device, dtype, copy=True)
+    return memory.as_strided(upstream.shape, upstream.stride())
 
 
 def loss_array(loss: Tensor, stand: Standard) -> Array:

@@ -19,7 +19,7 @@ from torch import Tensor
 from harness.block import reset_compiler
 from harness.calling import NotALossError, bind, failure, is_neutral, missing_option
 from harness.implementation import Implementation
-from harness.inputs import draw, dtype_named
+from harness.inputs import draw, dtype_named, element_options
 from harness.metrics import FORMATS, strict_bound
 from harness.pytest_items import SuiteItem, fail, numbered, wrong
 from harness.pytest_settings import Settings
@@ -171,8 +171,8 @@ class IdentityItem(SuiteItem):
 
     def _bound(self, sample: Sample, options: Mapping[str, Any], size: Any) -> Any:
         """Returns the strict bound of unreduced losses of this size on a sample."""
-        inputs = sample.in_rows()
         asked = {**options, "reduction": "none"}
+        inputs = {**sample.in_rows(), **element_options(sample, asked)}
         truth = row_oracle(self._suite).evaluate(inputs, asked, sample.gradients)
         first = inputs[next(iter(inputs))]
         classes = first.shape[1] if first.dim() > 1 else 1

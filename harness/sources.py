@@ -20,11 +20,24 @@ from pathlib import Path
 from harness.implementation import Implementation
 from harness.suite import Suite
 
+# Every function of a closed form: some stand in modules of their own (tier B1, Arb balls).
+ORACLE_PARTS = (
+    "terms",
+    "rows",
+    "gradient",
+    "sensitivity",
+    "gradient_sensitivity",
+    "denominator",
+    "kinks",
+    "exact",
+    "pairs",
+)
+
 
 def source_hash(suite: Suite, implementation: Implementation) -> str:
     """Returns the hash of everything that decides the answers of an implementation."""
     functions: list[object] = [implementation.function, implementation.prepare, suite.oracle]
-    functions += [getattr(suite.oracle, part, None) for part in ("rows", "gradient", "terms")]
+    functions += [getattr(suite.oracle, part, None) for part in ORACLE_PARTS]
     functions += [regime.function for regime in suite.regimes] + [v.adapt for v in suite.variants]
     modules = {module for function in functions if (module := module_of(function))}
     declared = [implementation.name, _written(implementation.contract.definition)]

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.inputs import element_options
 from harness.judge import Yardstick, group_labels, yardstick
 from harness.metrics import FORMATS
 from harness.oracle.autograd import Reference
@@ -136,8 +137,9 @@ def standard(
         floor=truth.floor,
     )
     by_input = np.abs(truth.value)
-    for name in truth.gradients:
-        by_input = by_input + _input_share(inputs[name], row_truth.gradients[name], truth)
+    with np.errstate(over="ignore"):
+        for name in truth.gradients:
+            by_input = by_input + _input_share(inputs[name], row_truth.gradients[name], truth)
     stand = Standard(
         suite=suite,
         sample=sample,
@@ -153,21 +155,6 @@ def standard(
         row_inputs=inputs,
     )
     return replace(stand, gradients=_gradient_sticks(stand, truth))
-
-
-def element_options(sample: Sample, options: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Returns the tensors among the options of an element-wise loss as one entry per element.
-
-    A weight (C,) or (N, C) is broadcast to the elements, so that the oracle finds each entry's own.
-    """
-    if sample.layout != "elements":
-        return {}
-    shape = sample.tensors[0].shape
-    return {
-        name: value.detach().broadcast_to(shape).reshape(-1).clone()
-        for name, value in options.items()
-        if isinstance(value, Tensor)
-    }
 
 
 def _gradient_sticks(stand: Standard, truth: Truth) -> dict[str, Yardstick]:

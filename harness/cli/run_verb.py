@@ -113,6 +113,7 @@ def _begin(
         environment=environment,
         config=settled.sources,
         suites=suite_forms(discovered.suites),
+        selection=settled.selection.to_json(),
     )
     if before is not None:
         # A continued run took what its parts took.

@@ -84,21 +84,19 @@ def command(
 
 
 def _script(run: Run, results: Sequence[Result], kind: str, stand_in: str) -> str:
-    from harness.reproduce import reproduced, selection_of, suite_of
-    from harness.script_text import script
+    from harness.reproducer.reproduction import selection_of, suite_of
+    from harness.reproducer.script import script
+    from harness.reproducer.search import reproduced
 
     trial = results[0].trial
     suite = suite_of(run.manifest, trial.case.suite)
-    found = reproduced(suite, trial, _chosen(results, kind), int(run.manifest["seed"]))
-    other = suite.implementation(stand_in) if stand_in else None
+    finding, seed = _chosen(results, kind), int(run.manifest["seed"])
+    found = reproduced(suite, trial, finding, seed, selection_of(run.manifest))
     return script(
         found,
         identity=run.manifest["environment"]["identity"],
         command=shlex.join(["lossgauge", *sys.argv[1:]]),
-        stand_in=other,
-        last_resort=_discovered(
-            selection_of(run.manifest).to_json(), suite.name, (other or found.implementation).name
-        ),
+        stand_in=suite.implementation(stand_in) if stand_in else None,
     )
 
 
@@ -119,15 +117,6 @@ def _chosen(results: Sequence[Result], kind: str) -> Finding:
         kinds = list(dict.fromkeys(f.kind for f in findings))
         raise UsageError(unknown(f"show --finding {kind}", "finding of the kind", kind, kinds))
     return found
-
-
-def _discovered(selection: Mapping[str, Any], suite: str, name: str) -> str:
-    """Returns lines that find an implementation the way a run does, for sources that cannot be copied."""
-    return (
-        "from harness.discovery import Selection, discover  # needs lossgauge\n"
-        f"found = discover(Selection.from_json({dict(selection)!r}))\n"
-        f"implementation = found.suites[{suite!r}].implementation({name!r}).function"
-    )
 
 
 def _parts(result: Result) -> Iterable[Sequence[str]]:

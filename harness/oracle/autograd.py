@@ -72,7 +72,7 @@ class Reference:
         by_input = np.abs(losses)
         for name in wanted:
             product = np.abs(np.nan_to_num(stored[name].numpy()) * gradients[name])
-            by_input = by_input + product.reshape(len(losses), -1).sum(axis=1)
+            by_input = by_input + (product.reshape(len(losses), -1).sum(axis=1) if len(losses) else 0.0)
         return RowTruth(
             losses=losses,
             sensitivities=by_input,

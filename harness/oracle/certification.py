@@ -19,7 +19,7 @@ import torch
 from flint import arb
 from torch import Tensor
 
-from harness.inputs import draw, generator_for
+from harness.inputs import draw, element_options, generator_for
 from harness.oracle.ball import PRECISIONS, is_narrow, row_ball
 from harness.oracle.closed_form import ClosedForm
 from harness.oracle.truth import RowTruth, Tier
@@ -110,7 +110,7 @@ def _cells(
                 for dtype in dtypes:
                     case = Case(suite.name, variant.name, regime.name, dtype, "cpu", *asked, 1)
                     sample, options = draw(case, suite, seed=seed)
-                    inputs = sample.in_rows()
+                    inputs = {**sample.in_rows(), **element_options(sample, options)}
                     cell = f"{variant.name} {regime.name} {dtype} {asked.batch}x{asked.classes}"
                     count = len(next(iter(inputs.values())))
                     kept = min(count, max(LEAST_ROWS, math.ceil(share * count)))

@@ -1,9 +1,9 @@
 """Unevaluated sums high + low of two float64: error-free transformations, sums, exp and log1p of pairs.
 
 two_sum and two_product (Dekker 1971; Knuth) return the rounding error of an operation as a number, so a
-pair carries about 106 bits. `exponential` leaves high and low unnormalised: 2^k (T_hi + [T_lo + T_hi p4(r)])
-with a table of 2^14 entries made by Arb, whose error of 2^-67 is the largest in this module. `order_free_sum`
-adds by error-free extraction (Rump, Ogita, Oishi 2008), so it gives the same bits in any order. The
+pair carries about 106 bits. `exponential` leaves high and low unnormalised: 2^k (T_hi + [T_lo + T_hi p3(r)])
+with a table of 2^14 entries made by Arb, whose error of 2^-66.6 is the largest in this module.
+`order_free_sum` adds by error-free extraction (Rump, Ogita, Oishi 2008): the same bits in any order. The
 traps: a compiler that contracts or reassociates destroys all of this, so it runs eagerly, one kernel an
 operation, on one thread; and an extraction anchored above the largest remaining term loses as many bits as it
 is above it.
@@ -66,7 +66,10 @@ def addcmul_is_fused() -> bool:
     for length in (*range(1, 70), 4096):
         a, b = torch.randn(2, length, generator=generator, dtype=torch.float64)
         high = a * b
-        if not torch.equal(torch.addcmul(-high, a, b), _dekker_error(a, b, high)):
+        error = _dekker_error(a, b, high)
+        if not torch.equal(torch.addcmul(-high, a, b), error):
+            return False
+        if not torch.equal(torch.addcmul(high, a, b, value=-1), -error):
             return False
     return True
 
@@ -131,19 +134,19 @@ def finite_low(a: Pair) -> Tensor:
 
 
 class Table(NamedTuple):
-    """2^(j / 2^14) as pairs, and ln 2 / 2^14 in parts of 27, 27 and 53 bits."""
+    """2^(j / 2^14) as pairs, and ln 2 / 2^14 in parts of 27 and 53 bits."""
 
     high: Tensor
     low: Tensor
-    steps: tuple[float, float, float]
+    steps: tuple[float, float]
     per_unit: float
 
 
 @lru_cache(maxsize=1)
 def table() -> Table:
-    """Returns the table of powers, made by Arb at 160 bits (17 ms)."""
+    """Returns the table of powers, made by Arb at 200 bits (17 ms)."""
     import flint
-    from flint import arb, fmpz
+    from flint import arb
 
     with flint.ctx.workprec(200):
         step = arb(2).log() / 2**TABLE_BITS
@@ -153,13 +156,9 @@ def table() -> Table:
             high = float(power.mid())
             highs.append(high)
             lows.append(float((power - high).mid()))
-        parts, rest = [], step
-        for bits in (27, 27):
-            exponent = math.frexp(float(rest.mid()))[1] - bits
-            part = math.ldexp(int(fmpz((rest * arb(2) ** -exponent).floor().unique_fmpz())), exponent)
-            parts.append(part)
-            rest = rest - part
-        steps = (parts[0], parts[1], float(rest.mid()))
+        exponent = math.frexp(float(step.mid()))[1] - 27
+        first = math.ldexp(int((step * arb(2) ** -exponent).floor().unique_fmpz()), exponent)
+        steps = (first, float((step - first).mid()))
     return Table(
         torch.tensor(highs, dtype=torch.float64),
         torch.tensor(lows, dtype=torch.float64),
@@ -173,21 +172,27 @@ def table() -> Table:
 BIAS = 1023
 MAGIC = 1.5 * 2.0**52 + BIAS * 2.0**TABLE_BITS
 PLACE = 2**TABLE_BITS - 1
+# exp(r) - 1 = r + r^2 (1/2 + e) + r^3 / 6: with h = ln 2 / 2^15 the largest |r|, e = 0.828 h^2 / 24 takes
+# r^4 / 24 from 2^-66.7 down to its sixth part.
+HALF = 0.5 + 0.8284 * (math.log(2) / 2 ** (TABLE_BITS + 1)) ** 2 / 24
 
 
-def exponential(a: Pair) -> Pair:
-    """Returns exp(a) (R, C) for a <= 709 to 2^-66 of itself or 2^-1074; |low| is up to 2^-15 high.
+def exponential(a: Pair, *, exact: bool = False, least: float | None = None) -> Pair:
+    """Returns exp(a) (R, C) for a <= 709 to 2^-66.6 of itself or 2^-1074; |low| is up to 2^-15 high.
 
     Below -746 it is 0; subnormal results are right to their last two bits. -inf gives 0, NaN gives NaN.
+    `exact` says that the low parts are all 0; `least`, if known, is below all highs (NaN for none).
     """
-    least = float(a.high.min()) if a.high.numel() else 0.0
+    if least is None:
+        least = float(a.high.amin()) if a.high.numel() else 0.0
     if least > FIRST_SUBNORMAL:
-        high, low, bits = _unscaled(a)
-        scale = (bits >> TABLE_BITS).bitwise_left_shift_(52).view(torch.float64)
+        high, low, bits = _unscaled(a, exact)
+        scale = bits.bitwise_right_shift_(TABLE_BITS).bitwise_left_shift_(52).view(torch.float64)
         return Pair(high.mul_(scale), low.mul_(scale))
     beyond, undefined = a.high < DEEPEST, a.high.isnan()
     outside = beyond | undefined
-    high, low, bits = _unscaled(Pair(a.high.masked_fill(outside, 0.0), a.low.masked_fill(outside, 0.0)))
+    inside = Pair(a.high.masked_fill(outside, 0.0), a.low.masked_fill(outside, 0.0))
+    high, low, bits = _unscaled(inside, exact)
     exponents = ((bits >> TABLE_BITS) & 4095) - BIAS
     # The power may be subnormal, so half of the way is gone at a time: the low part first, for one rounding.
     half = exponents >> 1
@@ -200,45 +205,48 @@ def exponential(a: Pair) -> Pair:
     return Pair(high.masked_fill_(undefined, torch.nan), low)
 
 
-def _unscaled(a: Pair) -> tuple[Tensor, Tensor, Tensor]:
+def _unscaled(a: Pair, exact: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Returns exp(a) 2^-k as high and low, and bits whose part above the place is k + BIAS modulo 2^12."""
     powers = table()
-    counts = torch.mul(a.high, powers.per_unit).add_(MAGIC)
+    counts = torch.add(a.high.new_tensor(MAGIC), a.high, alpha=powers.per_unit)
     bits = counts.view(torch.int64)
     place = (bits & PLACE).reshape(-1)
     counts = counts - MAGIC
-    # Cody and Waite: the first two products and the first difference are exact.
+    # Cody and Waite: the first product and the first difference are exact, the second is off by 2^-69.
     rest = torch.add(a.high, counts, alpha=-powers.steps[0])
     rest.add_(counts, alpha=-powers.steps[1])
-    rest.add_(counts, alpha=-powers.steps[2]).add_(a.low)
+    if not exact:
+        rest.add_(a.low)
     high = powers.high.index_select(0, place).view_as(rest)
     low = powers.low.index_select(0, place).view_as(rest)
-    sixth, half = rest.new_tensor(1 / 6), rest.new_tensor(0.5)
-    series = torch.add(sixth, rest, alpha=1 / 24)
-    torch.addcmul(half, series, rest, out=series).mul_(rest)
+    series = torch.add(rest.new_tensor(HALF), rest, alpha=1 / 6).mul_(rest)
     torch.addcmul(rest, series, rest, out=series)
     return high, low.addcmul_(high, series), bits
 
 
-def order_free_sum(values: Tensor, tails: Tensor | None = None) -> Pair:
+def order_free_sum(values: Tensor, tails: Tensor | None = None, *, positive: bool = False) -> Pair:
     """Returns the sum of each row (R, C) of values and tails as a pair (R, 1), equal bits in any order.
 
     Error below 2^-70 of the largest magnitude of the row for up to 2^15 columns when |tails| <= 2^-14
     |values|, and 2^-100 of the sum typically. A row with a term that is not finite gives IEEE's sum, low 0.
+    `positive` says that no value is below 0.
     """
     count = values.shape[1]
     if not count:
         return lifted(values.new_zeros(values.shape[0], 1))
-    largest = torch.maximum(values.amax(1, keepdim=True), -values.amin(1, keepdim=True))
-    finite = largest.isfinite()
-    if not bool(finite.all()):
+    largest = values.amax(1, keepdim=True)
+    if not positive:
+        largest = torch.maximum(largest, -values.amin(1, keepdim=True))
+    spare = math.ceil(math.log2(max(count, 2))) + 1
+    ceiling = float(largest.amax()) if len(largest) else 0.0
+    if not math.isfinite(ceiling):
+        finite = largest.isfinite()
         plain = values.sum(1, keepdim=True)
         mended = order_free_sum(
             torch.where(finite, values, 0.0), None if tails is None else torch.where(finite, tails, 0.0)
         )
         return Pair(torch.where(finite, mended.high, plain), torch.where(finite, mended.low, 0.0))
-    spare = math.ceil(math.log2(max(count, 2))) + 1
-    if bool((largest > 2.0 ** (1020 - spare)).any()):
+    if ceiling > 2.0 ** (1020 - spare):
         down = 2.0 ** -(spare + 4)
         part = order_free_sum(values * down, None if tails is None else tails * down)
         return Pair(part.high / down, part.low / down)

@@ -48,14 +48,22 @@ def exact_pair_sum(terms: Array, tails: Array | None) -> tuple[float, float]:
 
 
 def pair_quotient(numerator: tuple[float, float], denominator: tuple[float, float]) -> tuple[float, float]:
-    """Returns the quotient of two pairs as a pair, each part correctly rounded; 0/0 is NaN."""
-    high = quotient(numerator[0], denominator[0])
-    if not (math.isfinite(high) and math.isfinite(numerator[0]) and math.isfinite(denominator[0])):
-        return high, 0.0
+    """Returns the quotient of two pairs as a pair, each part correctly rounded; 0/0 is NaN.
+
+    What rounds beyond the largest float64 is an infinity, as the rounded high parts alone would not tell.
+    """
+    if not (math.isfinite(numerator[0]) and math.isfinite(denominator[0])) or denominator[0] == 0:
+        return quotient(numerator[0], denominator[0]), 0.0
     exact = (Fraction(numerator[0]) + Fraction(numerator[1])) / (
         Fraction(denominator[0]) + Fraction(denominator[1])
     )
-    high = float(exact)
+    try:
+        high = float(exact)
+    except OverflowError:
+        return (math.inf if exact > 0 else -math.inf), 0.0
+    if high == 0:
+        # A fraction has no sign of zero.
+        return quotient(numerator[0], denominator[0]), float(exact)
     return high, float(exact - Fraction(high))
 
 

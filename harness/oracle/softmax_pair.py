@@ -8,6 +8,7 @@ maximum's own term, 1, it loses on confident rows as many bits as they are confi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,12 +17,12 @@ from torch import Tensor
 
 from harness.oracle.pair import (
     Pair,
+    addcmul_is_fused,
     exponential,
     lifted,
     log1p,
     minus,
     order_free_sum,
-    plus,
     product,
     quick_two_sum,
     ratio,
@@ -46,7 +47,9 @@ class SoftmaxPairs:
     @cached_property
     def total(self) -> Pair:
         """1 + S1 (R, 1)."""
-        return plus(lifted(torch.ones_like(self.others.high)), self.others)
+        # All terms are positive, so the lesser parts may be rounded once.
+        whole = two_sum(self.others.high, torch.ones_like(self.others.high))
+        return quick_two_sum(whole.high, whole.low + self.others.low)
 
     @cached_property
     def share(self) -> Pair:
@@ -70,7 +73,10 @@ class SoftmaxPairs:
 
     def complement_at(self, column: Tensor) -> Pair:
         """Returns 1 - p_c at one column per row (R, 1), without cancellation."""
-        without = minus(self.total, self.exponentials.gathered(column))
+        own = self.exponentials.gathered(column)
+        # Nothing cancels where it counts: off the maximum a term is at most half of the total.
+        without = two_sum(self.total.high, -own.high)
+        without = quick_two_sum(without.high, without.low + (self.total.low - own.low))
         return product(chosen(column == self.largest, self.others, without), self.share)
 
     def complements(self) -> Pair:
@@ -80,9 +86,17 @@ class SoftmaxPairs:
         without.low.scatter_(1, self.largest, self.others.low)
         return product(without, self.share)
 
-    def times_probabilities(self, factor: Pair) -> Pair:
-        """Returns factor p_c (R, C) for one factor per row (R, 1), normalised."""
+    def times_probabilities(self, factor: Pair, room: Pair | None = None) -> Pair:
+        """Returns factor p_c (R, C) for one factor per row (R, 1), normalised; in the room if given."""
         scale = product(factor, self.share)
+        if addcmul_is_fused():
+            # The lesser terms first, 2^-15 of the product: three roundings of 2^-69, and two passes less.
+            lesser = self.exponentials.low * scale.high
+            lesser.addcmul_(self.exponentials.high, scale.low)
+            whole, rest = room or (torch.empty_like(lesser), lesser)
+            torch.addcmul(lesser, self.exponentials.high, scale.high, out=whole)
+            beyond = torch.addcmul(whole, self.exponentials.high, scale.high, value=-1)
+            return Pair(whole, torch.sub(lesser, beyond, out=rest))
         high, error = two_product(self.exponentials.high, scale.high)
         error.addcmul_(self.exponentials.low, scale.high).addcmul_(self.exponentials.high, scale.low)
         return quick_two_sum(high, error)
@@ -104,18 +118,32 @@ def with_infinities(losses: Pair, shifted: Tensor) -> Pair:
 def softmax_pairs(logits: Tensor) -> SoftmaxPairs:
     """Returns the shared terms of float64 logits (R, C); infinite logits follow `softmax.limits`."""
     top, largest = logits.max(1, keepdim=True)
-    shifted = two_sum(logits, -top)
-    high = limits(shifted.high, top, largest)
-    low = shifted.low
-    if not bool(low.sum().isfinite()):
+    bottom = logits.amin(1, keepdim=True)
+    shifted = difference(logits, top, bottom)
+    high, low = limits(shifted.high, top, largest), shifted.low
+    # Differences of stored float32 mostly are exact; a sum of magnitudes is 0 only where all of them are.
+    inexact = float(torch.linalg.vector_norm(low, 1))
+    if not math.isfinite(inexact):
         low = torch.where(high.isfinite(), low.nan_to_num(0.0, 0.0, 0.0), 0.0)
-    exponentials = exponential(Pair(high, low))
+    least = float((bottom - top).amin()) if len(top) else 0.0
+    exponentials = exponential(Pair(high, low), exact=inexact == 0, least=least)
     # The maximum's own term is 1 (or NaN): it is left out, not subtracted.
     own = exponentials.gathered(largest)
     exponentials.high.scatter_(1, largest, 0.0)
     exponentials.low.scatter_(1, largest, 0.0)
-    others = order_free_sum(*exponentials)
+    others = order_free_sum(*exponentials, positive=True)
     exponentials.high.scatter_(1, largest, own.high)
     exponentials.low.scatter_(1, largest, own.low)
     # A NaN row must not look finite because its maximum was cut out.
     return SoftmaxPairs(Pair(high, low), exponentials, Pair(others.high + 0 * own.high, others.low), largest)
+
+
+def difference(logits: Tensor, top: Tensor, bottom: Tensor) -> Pair:
+    """Returns x - x_a exactly, in three passes where no logit of the chunk has a larger exponent than x_a.
+
+    A row with a -inf says nothing about its other logits, so it takes the long way.
+    """
+    ordered = torch.frexp(top).exponent >= torch.frexp(bottom).exponent
+    if math.isfinite(float(bottom.sum())) and bool((ordered & (top != 0)).all()):
+        return quick_two_sum(-top, logits)
+    return two_sum(logits, -top)

@@ -1,7 +1,7 @@
 """Does it refuse what is no input at all? Labels outside the classes, asked of a worker that may die.
 
 A suite declares what is invalid for its family. Raising is right; a number is the finding
-`accepts_invalid`, NaN a note's worth; a worker that dies of it is the finding `kills_process`, made by
+`accepts_invalid`, NaN a note; a worker that dies of it is the finding `kills_process`, made by
 the engine, since a dead process reports nothing. Asked with one thread and with several on ROWS rows:
 compiled code checks its labels in a parallel region from which an exception cannot leave (torch 2.13
 aborts at 2 threads and 20,000 rows, raises otherwise). The trap: asked in the process of a test
@@ -47,6 +47,8 @@ def invalid_input(block: OpenBlock, name: str) -> Answer:
                 if isinstance(answer, str):
                     refused += 1
                     notes.setdefault(invalid.name, answer)
+                elif answer != answer:
+                    notes.setdefault(invalid.name, "answers NaN")
                 elif not any(finding.group == invalid.name for finding in findings):
                     findings += _accepted(invalid, answer, threads, count)
     numbers = {"invalid_inputs": float(asked), "invalid_inputs_refused": float(refused)}
@@ -73,8 +75,6 @@ def _answers(
 
 
 def _accepted(invalid: Invalid, answer: float, threads: int, count: int) -> list[Finding]:
-    if answer != answer:
-        return []
     about = invalid.about.removesuffix(".")
     sentence = f"{about}: answers {number(answer)} at {count} rows and {threads} threads"
     return [Finding("accepts_invalid", severity("accepts_invalid"), NAME, invalid.name, sentence)]

@@ -76,7 +76,8 @@ class Climb:
         resolution, relative = self._ladder.resolution, self._ladder.relative
         if below is not None and (resolution or relative):
             while above - below > max(resolution, relative * above):
-                middle = (below * above) ** 0.5 if above > 4 * below > 0 else below + (above - below) / 2
+                # Roots apart, since the product of two sizes may overflow.
+                middle = below**0.5 * above**0.5 if above > 4 * below > 0 else below + (above - below) / 2
                 if self._ladder.counts:
                     middle = float(int(middle))
                 if self._met(middle, event) is not None:

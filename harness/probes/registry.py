@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from harness.block import Answer, OpenBlock
-from harness.calling import torch_state_kept
 from harness.probes.accuracy import accuracy
 from harness.probes.compilation import compilation
 from harness.probes.determinism import determinism
@@ -20,6 +19,7 @@ from harness.probes.invalid_input import invalid_input
 from harness.probes.memory import memory
 from harness.probes.overflow import overflow
 from harness.probes.protocol.probe import protocol
+from harness.probes.settings import settings_kept
 from harness.probes.spread import spread_over_seeds
 
 Probe = Callable[[OpenBlock, str], Answer]
@@ -40,7 +40,7 @@ PROBE_FUNCTIONS: Mapping[str, Probe] = MappingProxyType(
 def ask(probe: str, block: OpenBlock, name: str) -> Answer:
     """Returns the answer of a probe; whatever escapes it becomes status crashed or error."""
     try:
-        with torch_state_kept():
+        with settings_kept():
             return PROBE_FUNCTIONS[probe](block, name)
     except BaseException as error:
         if not isinstance(error, Exception):

@@ -17,16 +17,18 @@ import pytest
 import torch
 
 from harness.block import OpenBlock
-from harness.discovery import load_reference
+from harness.discovery import Selection, load_reference
 from harness.inputs import draw
 from harness.oracle.closed_form import one_thread
 from harness.probes.accuracy import accuracy
 from harness.probes.overflow import overflow
-from harness.reproduce import NoReproducerError, reproduced, selection_of
+from harness.reproducer.reproduction import NoReproducerError, selection_of
+from harness.reproducer.running import failure_of
+from harness.reproducer.script import script
+from harness.reproducer.search import reproduced
+from harness.reproducer.sources import Sources, UnwritableError, options_taken
+from harness.reproducer.tensors import TensorText, short_hex
 from harness.sample import Shape
-from harness.script_text import script
-from harness.source_text import Sources, UnwritableError, options_taken
-from harness.tensor_text import TensorText, short_hex
 from harness.trial import Case, Trial
 from suites.cross_entropy import SUITE
 
@@ -186,10 +188,15 @@ def _on_one_thread():
 
 
 @pytest.fixture(scope="module")
-def suite(tmp_path_factory):
+def suite_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("planted") / "planted.py"
     path.write_text(PLANTED, encoding="utf-8")
-    return load_reference(str(path))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def suite(suite_path):
+    return load_reference(suite_path)
 
 
 def case_of(variant, regime, dtype, rows=64, classes=10):
@@ -330,7 +337,7 @@ def test_another_seed_draws_other_inputs_and_says_so_when_the_finding_does_not_c
             {"witness": {"question": "layout: transposed"}},
             "no reproducer yet for question layout: transposed",
         ),
-        ({"kind": "graph_break"}, "no reproducer yet for question graph_break"),
+        ({"kind": "autocast"}, "no reproducer yet for question autocast"),
     ],
 )
 def test_what_no_script_is_known_for_is_refused_in_a_sentence(change, words, suite):
@@ -400,15 +407,16 @@ def test_every_form_of_callable_is_written_out_with_what_it_uses(name, suite, tm
     assert (error, message.split()[0]) == ("AssertionError", "loss")
 
 
-def test_a_closure_has_no_source_and_is_looked_up_where_it_was_declared(suite):
+def test_a_closure_has_no_source_and_is_looked_up_where_it_was_declared(suite, suite_path):
     axes = ("mean", "unit_normal", "float32", 7, 10)
     found = reproduced(suite, *found_in(suite, "accuracy", "inaccurate", "loss", "halved_closure", *axes), 0)
     with pytest.raises(NoReproducerError, match="made by a call and closes over its values"):
         written(found)
-    text = written(found, last_resort="from here import found\nimplementation = found")
+    selected = Selection((suite_path,), known_bad=True)
+    text = written(replace(found, selection=selected))
     assert "    # Not written out: it is made by a call" in text
-    assert "    implementation = found\n" in text
     assert "    call = implementation\n" in text
+    assert failure_of(text).startswith("loss is ")
 
 
 def test_names_that_mean_two_things_are_not_mixed(tmp_path, monkeypatch):
@@ -519,7 +527,18 @@ def test_short_hex_floats_are_the_same_numbers(value):
     assert len(short_hex(value)) <= len(value.hex())
 
 
-def test_a_selection_is_read_off_a_manifest():
+def test_a_selection_is_read_off_a_manifest(tmp_path):
+    stored = Selection((str(tmp_path / "mine.py"), "kl_div"), ("native", "pkg.mod:f"), "a b.safetensors")
+    found = selection_of({"selection": json.loads(json.dumps(stored.to_json())), "command": "lossgauge run"})
+    assert found.suites == (str(tmp_path / "mine.py"), "kl_div")
+    assert (found.implementations, found.known_bad) == (("pkg.mod:f",), True)
+    assert found.inputs.endswith("a b.safetensors")
+    # Names of suites alone select nothing: whoever is put in another's place may be of any file.
+    named = Selection(("cross_entropy",), ("native",))
+    assert selection_of({"selection": named.to_json()}) == Selection(known_bad=True)
+
+
+def test_a_manifest_without_a_selection_is_read_by_its_command():
     manifest = {
         "command": "lossgauge run --suite mine.py --inputs 'a b.safetensors'",
         "config": {"suite": {"value": ["mine.py"]}, "impl": {"value": ["native", "pkg.mod:f"]}},

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from harness.oracle.closed_form import ClosedForm
-from harness.oracle.softmax import SoftmaxRows, softmax_rows
+from harness.oracle.softmax import DEEPEST, SoftmaxRows, softmax_rows
 from suites.oracles.cross_entropy_pair import PAIR_ROUNDING, pairs
 
 Inputs = Mapping[str, Tensor]
@@ -90,9 +90,14 @@ class Terms:
             # The largest coefficient takes the sum of the others; the rest may subtract safely.
             remaining = (top + below - q).scatter_(1, place, below)
             entries = rows.probabilities * remaining - q * rows.complements()
-        if not bool(self.kept.all()):
+        if not self.whole:
             entries[~self.kept] = 0.0
         return entries
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether every row counts."""
+        return bool(self.kept.all())
 
     @cached_property
     def magnitudes(self) -> Tensor:
@@ -101,14 +106,29 @@ class Terms:
         return self.dense.abs() if bool((self.dense < 0).any()) else self.dense
 
     @cached_property
+    def label_loss(self) -> Tensor:
+        """l at the label (R, 1)."""
+        return self.softmax.loss_at(self.column)
+
+    @cached_property
     def label_complement(self) -> Tensor:
         """1 - p at the label (R, 1)."""
         return self.softmax.complement_at(self.column)
 
     @cached_property
     def label_distance(self) -> Tensor:
-        """F at the label's logit (R, 1)."""
-        return self.softmax.distances(self.softmax.shifted.gather(1, self.column))
+        """F at the label's logit (R, 1); where `depth` is above the logit, F is as large as the loss."""
+        rows = self.softmax
+        nearby = self.reach.gather(1, self.column)
+        if rows.depth is rows.shifted:
+            return nearby
+        place = rows.shifted.gather(1, self.column)
+        return torch.where(place > DEEPEST, nearby, rows.distances(place))
+
+    @cached_property
+    def reach(self) -> Tensor:
+        """F at every class (R, C), until `gradient_sensitivity` builds its answer in it."""
+        return self.softmax.reaches()
 
 
 def terms(inputs: Inputs, options: Options) -> Terms:
@@ -156,8 +176,8 @@ def terms(inputs: Inputs, options: Options) -> Terms:
 def row_losses(t: Terms) -> Tensor:
     """Returns L (R,); rows that do not count are exactly 0, terms with coefficient 0 are dropped."""
     if t.dense is None:
-        losses = (t.coefficient * t.softmax.loss_at(t.column)).squeeze(1)
-        return torch.where(t.coefficient.squeeze(1) == 0, 0.0, losses)
+        losses = (t.coefficient * t.label_loss).squeeze(1)
+        return losses if t.whole else torch.where(t.kept, losses, 0.0)
     losses = torch.where(t.dense == 0, 0.0, t.dense * t.softmax.class_losses()).sum(1)
     return torch.where(t.kept, losses, 0.0)
 
@@ -174,8 +194,8 @@ def sensitivity(t: Terms) -> Tensor:
     """Returns N of the loss: L + sum_c q_c F(x_c), and L once more where T itself is rounded."""
     rows = t.softmax
     if t.dense is None:
-        reach = rows.loss_at(t.column) + t.label_distance
-        return torch.where(t.coefficient == 0, 0.0, t.coefficient.abs() * reach).squeeze(1)
+        reach = (t.coefficient.abs() * (t.label_loss + t.label_distance)).squeeze(1)
+        return reach if t.whole else torch.where(t.kept, reach, 0.0)
     reach = 2 * rows.class_losses() + rows.distances(rows.shifted)
     total = torch.where(t.dense == 0, 0.0, t.magnitudes * reach).sum(1)
     return torch.where(t.kept, total, 0.0)
@@ -184,19 +204,19 @@ def sensitivity(t: Terms) -> Tensor:
 def gradient_sensitivity(t: Terms) -> dict[str, Tensor]:
     """Returns N_i = |g_i| + Q p_i F(x_i), plus q_i where the coefficient itself is rounded."""
     rows = t.softmax
-    reach = rows.distances(rows.depth)
+    reach = t.reach
     if t.dense is None:
         # Off the label g_i = w p_i, so N_i = w p_i (1 + F): the gradient itself is not needed.
         # At a masked label p = 0 and F = inf: the finite depth makes their product 0.
-        nearby = rows.distances(rows.depth.gather(1, t.column))
-        at_label = rows.exponentials.gather(1, t.column) * nearby / rows.total
-        at_label = t.coefficient.abs() * (at_label + t.label_complement)
-        reach.add_(1).mul_(rows.exponentials).mul_(t.coefficient.abs() / rows.total)
+        share = t.coefficient.abs() / rows.total
+        nearby = rows.exponentials.gather(1, t.column).mul_(reach.gather(1, t.column))
+        at_label = torch.addcmul(t.coefficient.abs() * t.label_complement, nearby, share)
+        torch.addcmul(rows.exponentials, reach, rows.exponentials, out=reach).mul_(share)
         reach.scatter_(1, t.column, at_label)
     else:
         total = t.magnitudes.sum(1, keepdim=True)
         reach.mul_(rows.probabilities).mul_(total).add_(t.gradient.abs()).add_(t.magnitudes)
-    if not bool(t.kept.all()):
+    if not t.whole:
         reach[~t.kept] = 0.0
     found = {"logits": reach}
     if t.target_slope is not None:

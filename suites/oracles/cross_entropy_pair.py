@@ -21,20 +21,21 @@ from harness.oracle.softmax_pair import SoftmaxPairs, chosen, softmax_pairs
 
 Inputs = Mapping[str, Tensor]
 Options = Mapping[str, Any]
-# `pair.exponential` is right to 2^-66.6, so p = e / (1 + S1) to 2^-65.6. The two terms of a dense gradient
-# add up to at most |g| + 2 q <= 2 N, hence 2^-64.6; products and sums of pairs are 2^-70 and below.
+# `pair.exponential` is right to 2^-66.6, so e and S1 together to 2^-65.6. Labels add three roundings of 2^-69
+# in `times_probabilities`: 2^-65.2. The two terms of a dense gradient add up to at most |g| + 2 q <= 2 N,
+# hence 2^-64.6; products and sums of pairs are 2^-70 and below.
 PAIR_ROUNDING = 2.0**-64
 
 
-def pairs(inputs: Inputs, options: Options, wanted: tuple[str, ...]) -> PairTerms:
+def pairs(inputs: Inputs, options: Options, rooms: Mapping[str, Pair]) -> PairTerms:
     """Returns losses and wanted gradients of a chunk of float64 rows as pairs."""
     target = inputs["target"]
     if target.is_floating_point() or float(options["label_smoothing"]) != 0:
-        return _dense(inputs, options, wanted)
-    return _by_label(inputs, options, wanted)
+        return _dense(inputs, options, rooms)
+    return _by_label(inputs, options, rooms)
 
 
-def _by_label(inputs: Inputs, options: Options, wanted: tuple[str, ...]) -> PairTerms:
+def _by_label(inputs: Inputs, options: Options, rooms: Mapping[str, Pair]) -> PairTerms:
     """Index targets without smoothing: q stands on one column."""
     target, weight = inputs["target"], options["weight"]
     kept = target != options["ignore_index"]
@@ -45,18 +46,19 @@ def _by_label(inputs: Inputs, options: Options, wanted: tuple[str, ...]) -> Pair
     dropped = coefficient == 0
     rows = softmax_pairs(inputs["logits"])
     factor = lifted(coefficient)
-    losses = _without(dropped, finite_product(factor, rows.loss_at(column)))
+    at_column = rows.shifted.gathered(column)
+    lag = _without(dropped, finite_product(factor, at_column.negated()))
     gradients = {}
-    if "logits" in wanted:
+    if "logits" in rooms:
         at_label = product(factor, rows.complement_at(column))
-        entries = rows.times_probabilities(factor)
+        entries = rows.times_probabilities(factor, rooms["logits"])
         entries.high.scatter_(1, column, -at_label.high)
         entries.low.scatter_(1, column, -at_label.low)
         gradients["logits"] = _without(dropped, entries)
-    return PairTerms(Pair(losses.high.squeeze(1), losses.low.squeeze(1)), gradients)
+    return PairTerms(_flat(lag), gradients, (_flat(factor), _flat(_without(dropped, rows.others))))
 
 
-def _dense(inputs: Inputs, options: Options, wanted: tuple[str, ...]) -> PairTerms:
+def _dense(inputs: Inputs, options: Options, rooms: Mapping[str, Pair]) -> PairTerms:
     """Probability targets and smoothing: q is a pair for every class."""
     logits, target = inputs["logits"], inputs["target"]
     classes = logits.shape[1]
@@ -77,20 +79,25 @@ def _dense(inputs: Inputs, options: Options, wanted: tuple[str, ...]) -> PairTer
     lag = _without(zero, rows.shifted.negated())
     carried = (torch.isposinf(lag.high) & ~zero).any(1, keepdim=True)
     lag = Pair(lag.high.masked_fill(carried, 0.0), lag.low.masked_fill(carried, 0.0))
-    losses = plus(product(mass, rows.logarithm), order_free_sum(*product(q, lag)))
+    carrying = order_free_sum(*product(q, lag))
+    carrying = Pair(carrying.high.masked_fill(carried, torch.inf), torch.where(carried, 0.0, carrying.low))
     # Without a share anywhere the row does not count.
     dropped = zero.all(1, keepdim=True)
-    undefined = losses.high.isnan()
-    high = torch.where(carried & ~undefined, torch.inf, losses.high)
-    losses = _without(dropped, Pair(high, torch.where(carried, 0.0, losses.low)))
     gradients = {}
-    if "logits" in wanted:
+    if "logits" in rooms:
         gradients["logits"] = _without(dropped, _dense_gradient(rows, q, mass))
-    if "target" in wanted:
+    if "target" in rooms:
         slope = product(lifted(weights), Pair(*(part.expand_as(weights) for part in _keeping(options))))
         slope = Pair(slope.high.expand_as(logits), slope.low.expand_as(logits))
         gradients["target"] = _without(slope.high == 0, finite_product(slope, rows.class_losses()))
-    return PairTerms(Pair(losses.high.squeeze(1), losses.low.squeeze(1)), gradients)
+    kept_parts = (_flat(_without(dropped, part)) for part in (carrying, mass, rows.others))
+    lags, masses, others = kept_parts
+    return PairTerms(lags, gradients, (masses, others))
+
+
+def _flat(a: Pair) -> Pair:
+    """Returns a pair of one number per row (R, 1) as (R,)."""
+    return Pair(a.high.squeeze(1), a.low.squeeze(1))
 
 
 def _dense_gradient(rows: SoftmaxPairs, q: Pair, mass: Pair) -> Pair:

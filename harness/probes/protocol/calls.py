@@ -30,7 +30,8 @@ def _filled(value: float) -> Making:
     return make
 
 
-def _random(interview: Interview) -> Tensor:
+def random_upstream(interview: Interview) -> Tensor:
+    """Returns upstream gradients of both signs from 1/2 to 3/2, a pure function of the case."""
     usual = interview.stand.upstream
     generator = generator_for("upstream", interview.case.id)
     drawn = torch.rand(usual.shape, generator=generator, dtype=torch.float64) + 0.5
@@ -44,7 +45,7 @@ def _expanded(interview: Interview) -> Tensor:
 
 
 def _strided(interview: Interview) -> Tensor:
-    drawn = _random(interview)
+    drawn = random_upstream(interview)
     wide = torch.full((*drawn.shape, 2), float("nan"), dtype=drawn.dtype)
     wide[..., 0] = drawn
     return wide[..., 0]
@@ -69,9 +70,9 @@ def _twice(interview: Interview) -> list[Finding]:
     if not loss.requires_grad:
         return []
     expected = interview.plain_gradients(upstream)
-    sent = upstream.to(interview.case.device, loss.dtype)
     found: list[Finding] = []
     for order in ("first", "second"):
+        sent = interview.sent(loss, upstream)
         gradients = torch.autograd.grad(loss, wanted, sent, retain_graph=True, allow_unused=True)
         pairs = {
             name: (gradient_array(gradient, stand), expected[name])
@@ -111,8 +112,10 @@ def _one_at_a_time(interview: Interview) -> list[Finding]:
         for name in sample.gradients:
             sample[name].requires_grad_(name == wanted)
         loss = interview.bound.loss(sample.tensors)
-        sent = interview.stand.upstream.to(interview.case.device, loss.dtype)
-        (gradient,) = torch.autograd.grad(loss, [sample[wanted]], sent, allow_unused=True)
+        gradient = None
+        if loss.requires_grad:
+            sent = interview.sent(loss)
+            (gradient,) = torch.autograd.grad(loss, [sample[wanted]], sent, allow_unused=True)
         if gradient is None:
             found.append(plain_finding("no_gradient", NAME, wanted, f"no gradient reached {wanted}"))
             continue
@@ -143,7 +146,7 @@ def _unreduced(interview: Interview) -> bool:
 QUESTIONS = (
     Question("upstream 1", "upstream", _under(_filled(1.0))),
     Question("upstream 3", "upstream", _under(_filled(3.0))),
-    Question("random upstream", "upstream", _under(_random)),
+    Question("random upstream", "upstream", _under(random_upstream)),
     Question("negative upstream", "upstream", _under(_filled(-1.0))),
     Question("zero upstream", "upstream", _under(_filled(0.0))),
     Question("expanded upstream", "upstream", _under(_expanded), applies=_unreduced),

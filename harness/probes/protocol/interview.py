@@ -9,7 +9,8 @@ scaled first, row by row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,9 @@ from torch import Tensor
 
 from harness.block import OpenBlock
 from harness.calling import Bound, leaves
-from harness.observation import Observation, news, observe
+from harness.observation import Observation, news, observe, private_upstream
 from harness.oracle.reduction import Array
+from harness.probes.settings import settings_kept
 from harness.results import Finding
 from harness.sample import Sample, Shape
 from harness.standard import Standard, standard
@@ -29,7 +31,7 @@ Asking = Callable[["Interview"], list[Finding]]
 
 
 class UnsupportedError(Exception):
-    """The implementation refused a question that it may refuse; becomes a note."""
+    """The question has no answer to be judged: refused, or the suite itself fails; becomes a note."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Interview:
         self.block, self.name, self.bound = block, name, bound
         self.case = block.case
         self.stand = block.standard(name)
-        self.plain = self.observed(self.stand)
+        # What the first call changes for good would look unchanged to every later look.
+        with settings_kept():
+            self.plain = self.observed(self.stand)
 
     @property
     def sample(self) -> Sample:
@@ -74,6 +78,11 @@ class Interview:
     def observed(self, stand: Standard, sample: Sample | None = None) -> Observation:
         """Calls the implementation on a standard and judges its answer."""
         return observe(self.bound, stand, self.case.dtype, self.case.device, NAME, sample=sample)
+
+    def sent(self, loss: Tensor, upstream: Tensor | None = None) -> Tensor:
+        """Returns a private copy of the usual or another upstream gradient for a loss."""
+        asked = self.stand.upstream if upstream is None else upstream
+        return private_upstream(asked, self.case.device, loss.dtype)
 
     def answered(self, seen: Observation) -> Observation:
         """Returns an observation that has numbers; raises RefusedError for any other."""
@@ -111,7 +120,7 @@ class Interview:
     def standard_of(self, sample: Sample, options: Mapping[str, Any]) -> Standard:
         """Returns the standard of a changed sample under the implementation's definition."""
         definition = self.block.suite.implementation(self.name).contract.definition
-        with self.block.ledger.spending("oracle"):
+        with self.block.ledger.spending("oracle"), _blaming_the_suite("the oracle fails there"):
             return standard(self.block.suite, sample, options, self.case.dtype, definition)
 
     def drawn_at(self, shape: Shape) -> tuple[Sample, dict[str, Any]] | None:
@@ -119,11 +128,21 @@ class Interview:
         implementation = self.block.suite.implementation(self.name)
         if implementation.skip is not None and implementation.skip(shape):
             return None
-        return self.block.drawn_at(shape)
+        with _blaming_the_suite("the regime fails there"):
+            return self.block.drawn_at(shape)
 
     def bound_at(self, options: Mapping[str, Any]) -> Bound:
         """Returns the implementation with other options."""
         return self.block.bound_for(self.name, options)
+
+
+@contextmanager
+def _blaming_the_suite(words: str) -> Iterator[None]:
+    """Turns what the suite's own functions raise into a note: it is no fault of an implementation."""
+    try:
+        yield
+    except Exception as error:
+        raise UnsupportedError(f"{words}: {type(error).__name__}: {error}") from error
 
 
 class RefusedError(Exception):

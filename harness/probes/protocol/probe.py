@@ -11,7 +11,7 @@ import warnings
 from dataclasses import replace
 
 from harness.block import Answer, OpenBlock
-from harness.calling import failure, torch_state_kept
+from harness.calling import failure
 from harness.outcome import KINDS
 from harness.probes.protocol import calls, edges, layouts, state, transforms
 from harness.probes.protocol.interview import (
@@ -21,6 +21,7 @@ from harness.probes.protocol.interview import (
     RefusedError,
     UnsupportedError,
 )
+from harness.probes.settings import settings_kept
 from harness.results import Finding
 
 QUESTIONS: tuple[Question, ...] = (
@@ -62,7 +63,7 @@ def protocol(block: OpenBlock, name: str) -> Answer:
 
 def _asked(question: Question, interview: Interview) -> tuple[list[Finding], str | None]:
     try:
-        with torch_state_kept(), warnings.catch_warnings(), interview.bound.ledger.spending("implementation"):
+        with settings_kept(), warnings.catch_warnings(), interview.bound.ledger.spending("implementation"):
             # What torch has to say about performance under vmap is no concern of a protocol.
             warnings.simplefilter("ignore")
             return [_of(question, finding) for finding in question.ask(interview)], None

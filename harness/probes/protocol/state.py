@@ -7,17 +7,16 @@ unchanged bits breaks the backward of every other consumer of that tensor.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from harness.calling import leaves
-from harness.observation import gradient_array, news, observe, overwritten, same_bits
+from harness.calling import gradients_of, leaves
+from harness.observation import gradient_array, loss_array, news, overwritten, same_bits
 from harness.probes.protocol.interview import NAME, Interview, Question
+from harness.probes.settings import settings, stirred
 from harness.results import Finding
 from harness.witness import plain_finding
 
@@ -26,7 +25,7 @@ def _inputs_kept(interview: Interview) -> list[Finding]:
     """Inputs are the same after forward and after backward, in bits and in version."""
     sample = interview.fresh()
     versions = {name: tensor._version for name, tensor in sample.named.items()}
-    options = {name: value.clone() for name, value in _tensors(interview.stand.options).items()}
+    options = _tensors(interview.stand.options)
     found: list[Finding] = []
 
     def look(moment: str) -> None:
@@ -44,11 +43,11 @@ def _inputs_kept(interview: Interview) -> list[Finding]:
     look("forward")
     if loss.requires_grad and not found:
         wanted = [sample[name] for name in sample.gradients]
-        sent = interview.stand.upstream.to(interview.case.device, loss.dtype)
-        torch.autograd.grad(loss, wanted, sent, allow_unused=True)
+        torch.autograd.grad(loss, wanted, interview.sent(loss), allow_unused=True)
         look("backward")
-    for name, value in _tensors(interview.stand.options).items():
-        if not same_bits(value, options[name]):
+    for name, value in _tensors(interview.bound.options).items():
+        # A weight normalised in place is changed by the first call and looks at rest ever after.
+        if name in options and not same_bits(value.cpu(), options[name]):
             found.append(_overwrites(f"wrote into option {name}"))
     return found
 
@@ -67,37 +66,22 @@ def _upstream_kept(interview: Interview) -> list[Finding]:
     loss = interview.bound.loss(sample.tensors)
     if not loss.requires_grad:
         return []
-    sent = interview.stand.upstream.to(interview.case.device, loss.dtype).clone()
+    sent = interview.sent(loss)
     before = sent.clone()
     torch.autograd.grad(loss, [sample[name] for name in sample.gradients], sent, allow_unused=True)
     return [] if same_bits(sent, before) else [_overwrites("wrote into the upstream gradient")]
 
 
-def torch_state() -> dict[str, object]:
-    """Returns what a loss must leave as it was, by name."""
-    return {
-        "the default dtype": torch.get_default_dtype(),
-        "the number of threads": torch.get_num_threads(),
-        "the grad mode": torch.is_grad_enabled(),
-        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "the float32 matmul precision": torch.get_float32_matmul_precision(),
-        "anomaly detection": torch.is_anomaly_enabled(),
-        "autocast on the CPU": torch.is_autocast_enabled("cpu"),
-        "torch's random state": torch.random.get_rng_state().numpy().tobytes(),
-        "numpy's random state": repr(np.random.get_state()),  # noqa: NPY002 - the global one is meant
-        "python's random state": random.getstate(),
-    }
-
-
 def _state_kept(interview: Interview) -> list[Finding]:
     """The state of torch, numpy and python is as it was."""
-    before = torch_state()
-    sample = interview.fresh()
-    loss = interview.bound.loss(sample.tensors)
-    if loss.requires_grad:
-        sent = interview.stand.upstream.to(interview.case.device, loss.dtype)
-        torch.autograd.grad(loss, [sample[name] for name in sample.gradients], sent, allow_unused=True)
-    after = torch_state()
+    with stirred():
+        before = settings()
+        sample = interview.fresh()
+        loss = interview.bound.loss(sample.tensors)
+        if loss.requires_grad:
+            wanted = [sample[name] for name in sample.gradients]
+            torch.autograd.grad(loss, wanted, interview.sent(loss), allow_unused=True)
+        after = settings()
     changed = [name for name, value in before.items() if after[name] != value]
     if not changed:
         return []
@@ -129,8 +113,7 @@ def _result_dtype(interview: Interview) -> list[Finding]:
     declared = interview.block.suite.implementation(interview.name).contract.result_dtype
     first = next(tensor for tensor in interview.sample.tensors if tensor.is_floating_point())
     allowed = declared or str(first.dtype).removeprefix("torch.")
-    with torch.no_grad():
-        loss = interview.bound.loss(leaves(interview.sample, interview.case.device).tensors)
+    loss = interview.bound.loss(interview.fresh().tensors)
     got = str(loss.dtype).removeprefix("torch.")
     if got == allowed:
         return []
@@ -141,23 +124,25 @@ def _result_dtype(interview: Interview) -> list[Finding]:
 
 
 def _alone(interview: Interview) -> list[Finding]:
-    """A second call while the graph of the first is alive disturbs neither."""
-    first, second = interview.fresh(), interview.fresh()
-    loss = interview.bound.loss(first.tensors)
+    """A second call on other inputs while the graph of the first is alive disturbs neither."""
     other = interview.block.standard(interview.name, repeat=1)
-    observe(interview.bound, other, interview.case.dtype, interview.case.device, NAME)
-    interview.bound.loss(second.tensors)
-    if not loss.requires_grad:
-        return []
-    sent = interview.stand.upstream.to(interview.case.device, loss.dtype)
-    names = first.gradients
-    gradients = torch.autograd.grad(loss, [first[name] for name in names], sent, allow_unused=True)
-    pairs = {
-        name: (gradient_array(gradient, interview.stand), interview.plain_gradients()[name])
-        for name, gradient in zip(names, gradients, strict=True)
-        if gradient is not None and name in interview.plain_gradients()
-    }
-    return news(interview.stand, NAME, gradients=pairs)
+    plain = interview.answered(interview.observed(other))
+    samples = (interview.fresh(), leaves(other.sample, interview.case.device))
+    losses = [interview.bound.loss(sample.tensors) for sample in samples]
+    found: list[Finding] = []
+    for stand, sample, loss, expected in zip(
+        (interview.stand, other), samples, losses, (interview.plain, plain), strict=True
+    ):
+        assert expected.loss is not None
+        assert expected.gradients is not None
+        gradients = gradients_of(loss, sample, interview.sent(loss, stand.upstream))
+        pairs = {
+            name: (gradient_array(gradient, stand), expected.gradients[name])
+            for name, gradient in gradients.items()
+            if gradient is not None and name in expected.gradients
+        }
+        found += news(stand, NAME, loss=(loss_array(loss, stand), expected.loss), gradients=pairs)
+    return found
 
 
 QUESTIONS = (

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-# These packages are copied even where they are installed: a script must not need them.
-OWN = ("harness", "suites")
+from harness.reproducer.syntax import Module, bound_names, is_copied, used_names
+
 TORCH_PLACES = ("torch", "torch.nn.functional", "torch.special", "torch.nn", "torch.linalg")
 
 
@@ -30,49 +28,13 @@ class UnwritableError(Exception):
     """A callable or value that has no source text of its own; the message says why."""
 
 
-def bound_names(statement: ast.AST) -> Iterator[str]:
-    """Yields the names that a statement binds in its own scope."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        yield statement.name
-        return
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        yield from (alias.asname or alias.name.partition(".")[0] for alias in statement.names)
-    elif isinstance(statement, ast.Name) and isinstance(statement.ctx, ast.Store):
-        yield statement.id
-    if not isinstance(statement, ast.Lambda):
-        for child in ast.iter_child_nodes(statement):
-            yield from bound_names(child)
-
-
-def used_names(node: ast.AST) -> set[str]:
-    """Returns the names that a node reads from the scope around it."""
-    if isinstance(node, ast.Name):
-        return {node.id} if isinstance(node.ctx, ast.Load) else set()
-    inside: set[str] = set()
-    for child in ast.iter_child_nodes(node):
-        inside |= used_names(child)
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-        return inside
-    own = {parameter.arg for parameter in ast.walk(node.args) if isinstance(parameter, ast.arg)}
-    outer: set[str] = set()
-    if not isinstance(node, ast.Lambda):
-        for statement in node.body:
-            own |= set(bound_names(statement))
-        for inner in ast.walk(node):
-            outer |= set(inner.names) if isinstance(inner, ast.Global) else set()
-        # Decorators, defaults and annotations are read where the function stands, not inside it.
-        around = [*node.decorator_list, node.args, *([node.returns] if node.returns else [])]
-    else:
-        around = [node.args]
-    return ((inside | outer) - (own - outer)).union(*(used_names(part) for part in around))
-
-
 class Sources:
     """The text that a script needs before it can call something; filled by `expression`."""
 
     def __init__(self, last_resort: Callable[[str], str] | None = None) -> None:
-        self._modules: dict[str, _Module] = {}
-        self._owners: dict[str, str] = {}
+        self._modules: dict[str, Module] = {}
+        # What a name means, and the file that says so first: files may import one thing alike.
+        self._owners: dict[str, tuple[str, str]] = {}
         self._imports: dict[str, None] = {}
         self._last_resort = last_resort
 
@@ -140,7 +102,7 @@ class Sources:
 
     def _copied(self, value: Any) -> str:
         home = sys.modules.get(getattr(value, "__module__", None) or "")
-        if home is None or not _copies(home):
+        if home is None or not is_copied(home):
             raise UnwritableError("it belongs to an installed package")
         name = getattr(value, "__qualname__", "")
         before = self._state()
@@ -183,12 +145,25 @@ class Sources:
         statements = module.binding(name)
         if not statements:
             raise UnwritableError(f"{module.path.name} binds {name} in no statement of its own")
-        if self._owners.setdefault(name, home.__name__) != home.__name__:
-            raise UnwritableError(f"{name} means something else in {self._owners[name]}")
+        meanings = {self._meaning(module, index, name) for index in statements}
+        self._own(name, ", ".join(sorted(meanings)), module)
         for index in statements:
             self._keep(module, index, name)
 
-    def _keep(self, module: _Module, index: int, name: str) -> None:
+    def _own(self, name: str, meaning: str, module: Module) -> None:
+        """Notes what a name means; raises UnwritableError where it means something else already."""
+        # A name that is imported from a copied file is that file's to own.
+        if meaning and self._owners.setdefault(name, (meaning, module.name))[0] != meaning:
+            raise UnwritableError(f"{name} means something else in {self._owners[name][1]}")
+
+    def _meaning(self, module: Module, index: int, name: str) -> str:
+        statement = module.tree.body[index]
+        if not isinstance(statement, ast.Import | ast.ImportFrom):
+            return module.name
+        alias, source, other = module.imported(statement, name)
+        return "" if other is not None and alias.asname in (None, alias.name) else f"{source} {alias.name}"
+
+    def _keep(self, module: Module, index: int, name: str) -> None:
         statement = module.tree.body[index]
         if isinstance(statement, ast.Import | ast.ImportFrom):
             self._keep_import(module, index, name)
@@ -199,51 +174,41 @@ class Sources:
         for used in sorted(used_names(statement)):
             self._required_if_bound(module, used)
         for other in [*bound_names(statement)]:
-            if self._owners.setdefault(other, module.name) != module.name:
-                raise UnwritableError(f"{other} means something else in {self._owners[other]}")
+            self._own(other, module.name, module)
             # `TABLE[key] = value` and `TABLE.update(...)` complete what `TABLE = {}` began.
             for later in module.completing(other):
                 self._keep(module, later, other)
 
-    def _required_if_bound(self, module: _Module, name: str) -> None:
+    def _required_if_bound(self, module: Module, name: str) -> None:
         if module.binding(name):
             self.require(module.home, name)
 
-    def _keep_import(self, module: _Module, index: int, name: str) -> None:
+    def _keep_import(self, module: Module, index: int, name: str) -> None:
         statement = module.tree.body[index]
         assert isinstance(statement, ast.Import | ast.ImportFrom)
-        alias = next(a for a in statement.names if (a.asname or a.name.partition(".")[0]) == name)
+        alias, source, other = module.imported(statement, name)
         renamed = f" as {alias.asname}" if alias.asname else ""
         if isinstance(statement, ast.Import):
             line = f"import {alias.name}{renamed}"
-            source = alias.name
-        else:
-            source = module.absolute(statement)
+        elif other is None:
             line = f"from {source} import {alias.name}{renamed}"
-            other = sys.modules.get(source)
-            if (
-                other is not None
-                and _copies(other)
-                and not inspect.ismodule(getattr(other, alias.name, None))
-            ):
-                if other.__name__ not in module.needs:
-                    module.needs.append(other.__name__)
-                # The name is owned by the file it comes from; here it is at most renamed.
-                if not alias.asname or alias.asname == alias.name:
-                    self._owners.pop(name, None)
-                    self.require(other, alias.name)
-                    return
-                self.require(other, alias.name)
-                line = f"{alias.asname} = {alias.name}"
+        else:
+            if other.__name__ not in module.needs:
+                module.needs.append(other.__name__)
+            self.require(other, alias.name)
+            # The name is owned by the file it comes from; here it is at most renamed.
+            if alias.asname in (None, alias.name):
+                return
+            line = f"{alias.asname} = {alias.name}"
         foreign = source.partition(".")[0] not in {*sys.stdlib_module_names, "torch"}
         remark = "  # not torch: this has to be installed" if foreign and "import" in line else ""
         module.kept.setdefault(index, [])
         if line + remark not in module.kept[index]:
             module.kept[index].append(line + remark)
 
-    def _module(self, home: ModuleType) -> _Module:
+    def _module(self, home: ModuleType) -> Module:
         if home.__name__ not in self._modules:
-            self._modules[home.__name__] = _Module(home)
+            self._modules[home.__name__] = Module(home)
         return self._modules[home.__name__]
 
     def _state(self) -> tuple[Any, ...]:
@@ -255,67 +220,6 @@ class Sources:
         self._modules = {name: m for name, m in self._modules.items() if name in kept}
         for name, module in self._modules.items():
             module.kept = kept[name]
-
-
-class _Module:
-    """The syntax tree of one file and the statements of it that are kept, by their place."""
-
-    def __init__(self, home: ModuleType) -> None:
-        self.home, self.name = home, home.__name__
-        self.path = Path(str(home.__file__))
-        self.text = self.path.read_text(encoding="utf-8")
-        self.tree = ast.parse(self.text)
-        self.kept: dict[int, list[str]] = {}
-        self.needs: list[str] = []
-        self._bound: dict[str, list[int]] = {}
-        for index, statement in enumerate(self.tree.body):
-            for name in dict.fromkeys(bound_names(statement)):
-                self._bound.setdefault(name, []).append(index)
-        self.postponed = "annotations" in self._bound and any(
-            isinstance(s, ast.ImportFrom) and s.module == "__future__" for s in self.tree.body
-        )
-
-    def binding(self, name: str) -> list[int]:
-        """Returns the places of the statements that bind a name; `__future__` is no such name."""
-        return [
-            index
-            for index in self._bound.get(name, [])
-            if getattr(self.tree.body[index], "module", "") != "__future__"
-        ]
-
-    def completing(self, name: str) -> Iterator[int]:
-        """Yields the places of statements that change what a name is bound to without binding it."""
-        for index, statement in enumerate(self.tree.body):
-            if isinstance(statement, ast.Assign | ast.AugAssign):
-                targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-                targets = [statement.value.func]
-            else:
-                continue
-            parts = [t for t in targets if isinstance(t, ast.Subscript | ast.Attribute)]
-            if any(isinstance(p.value, ast.Name) and p.value.id == name for p in parts):
-                yield index
-
-    def segment(self, statement: ast.stmt) -> str:
-        """Returns the text of a statement with its decorators."""
-        decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
-        first = min([statement.lineno, *(d.lineno for d in decorators)])
-        lines = self.text.splitlines()[first - 1 : statement.end_lineno]
-        shared = sum(s.lineno <= first <= (s.end_lineno or 0) for s in self.tree.body) > 1
-        return (ast.get_source_segment(self.text, statement) or "") if shared else "\n".join(lines)
-
-    def written(self, index: int) -> list[str]:
-        """Returns the lines of a kept statement, definitions set apart by blank lines."""
-        apart = isinstance(self.tree.body[index], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        return ["", "", *self.kept[index]] if apart else self.kept[index]
-
-    def absolute(self, statement: ast.ImportFrom) -> str:
-        """Returns the absolute name of the module that a statement imports from."""
-        relative = "." * statement.level + (statement.module or "")
-        if not statement.level:
-            return relative
-        package = self.home.__package__ or self.name.rpartition(".")[0]
-        return importlib.util.resolve_name(relative, package)
 
 
 def torch_name(value: Any) -> str | None:
@@ -349,14 +253,6 @@ def options_taken(
 
 def _is_plain(value: Any) -> bool:
     return isinstance(value, bool | int | float | str)
-
-
-def _copies(home: ModuleType) -> bool:
-    """Tells whether a module is a Python file that scripts copy from, as opposed to installed software."""
-    top, file = home.__name__.partition(".")[0], getattr(home, "__file__", None) or ""
-    if top == "torch" or top in sys.stdlib_module_names or not file.endswith(".py"):
-        return False
-    return top in OWN or not {"site-packages", "dist-packages"} & set(Path(file).parts)
 
 
 def _at(home: ModuleType, path: str) -> Any:

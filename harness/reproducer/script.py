@@ -15,13 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.assertion_text import question_lines
 from harness.calling import missing_option
 from harness.implementation import Implementation
 from harness.outcome import KINDS
-from harness.reproduce import NoReproducerError, Reproduction
-from harness.source_text import Sources, UnwritableError, options_taken
-from harness.tensor_text import TensorText, quoted
+from harness.reproducer.assertion import retold
+from harness.reproducer.questions import lines_of
+from harness.reproducer.reproduction import NoReproducerError, Reproduction
+from harness.reproducer.scene import Scene
+from harness.reproducer.sources import Sources, UnwritableError, options_taken
+from harness.reproducer.tensors import TensorText, indented, quoted
 
 WIDTH = 98
 
@@ -32,12 +34,11 @@ def script(
     identity: Mapping[str, Any],
     command: str,
     stand_in: Implementation | None = None,
-    last_resort: str = "",
 ) -> str:
     """Returns the script of a reproduction, or the same script with another implementation in its place.
 
-    `last_resort` are lines that bind `implementation` where its source cannot be had. Raises
-    NoReproducerError when the callable cannot be written in any way.
+    Where the source of a callable cannot be had the script finds it as the run did, which needs this
+    software. Raises NoReproducerError when the callable cannot be written in any way.
     """
     implementation = stand_in or found.implementation
     if stand_in is not None:
@@ -51,13 +52,13 @@ def script(
         for name, tensor in found.stand.sample.named.items()
         for line in tensors.written(f"inputs[{quoted(name)}]", tensor)
     ]
-    upstream = tensors.written("upstream", found.stand.upstream)
     taken = options_taken(implementation.function, implementation.accepts, found.stand.options, found.given)
-    options, build = _building(implementation, taken, tensors, sources, found, last_resort)
+    options, build, passes = _building(implementation, taken, tensors, sources, found)
+    scene = Scene(found, tensors, build, passes, _reading(implementation, sources))
     # Before the helpers are listed: an assertion can need one more tensor.
-    question = question_lines(found, build, upstream, _reading(implementation, sources), tensors)
+    question = indented(lines_of(scene))
     body = [
-        f"    torch.set_num_threads({found.trial.case.threads})",
+        f"    torch.set_num_threads({found.threads})",
         *([""] if tensors.helpers else []),
         *tensors.helpers,
         "",
@@ -71,7 +72,7 @@ def script(
     ]
     copied = sources.lines()
     head = ["from __future__ import annotations", ""] if sources.postponed_annotations else []
-    modules = [f"import {name}" for name in tensors.modules]
+    modules = [f"import {name}" for name in sorted({*tensors.modules, *scene.modules})]
     return "\n".join(
         [
             *_head(found, identity, command, stand_in),
@@ -107,7 +108,10 @@ def _head(
     if stand_in is not None:
         lines.append(f"NOTE     {stand_in.name} stands in the place of {found.implementation.name}")
     if not found.again:
-        lines.append("NOTE     this machine did not show the finding again; the script holds the whole batch")
+        why = "; it may depend on the calls before it" if retold(finding) else ""
+        lines.append(
+            f"NOTE     this machine did not show the finding again{why}; the script holds the whole batch"
+        )
     wrapped = [
         part
         for line in lines
@@ -119,6 +123,8 @@ def _head(
 def _rows_in_words(found: Reproduction) -> str:
     kept, drawn = found.kept, found.rows_drawn
     where = f"seed {found.seed}, rounded to {found.trial.case.dtype}"
+    if not found.kept:
+        return f"The rows that the question is about ({where})."
     if len(kept) == drawn:
         return f"All {drawn} rows that were drawn ({where})."
     if len(kept) == 1:
@@ -139,9 +145,8 @@ def _building(
     tensors: TensorText,
     sources: Sources,
     found: Reproduction,
-    last_resort: str,
-) -> tuple[list[str], list[str]]:
-    """Returns the lines that make the options and those that build the callable `call`."""
+) -> tuple[list[str], list[str], bool]:
+    """Returns the lines that make the options, those that bind `call`, and whether it takes options."""
     device = found.trial.case.device
     options = ["    options = {}"]
     for name, value in taken.items():
@@ -158,20 +163,30 @@ def _building(
     try:
         written = sources.expression(function)
     except UnwritableError as error:
-        if not last_resort:
+        if found.selection is None:
             raise NoReproducerError(
                 f"show {found.trial.id} --repro: the source of {implementation.name} cannot be had: {error}."
             ) from None
-        options += [f"    # Not written out: {error}.", *textwrap.indent(last_resort, "    ").splitlines()]
+        options += [f"    # Not written out: {error}.", *indented(_discovered(found, implementation.name))]
         written = "implementation"
     if prepare is None:
         if isinstance(function, type) and issubclass(function, torch.nn.Module):
-            return options, [f"call = {written}(**options)"]
-        return options, [f"call = {written}", "calling = options"]
+            return options, [f"call = {written}(**options)"], False
+        return options, [f"call = {written}"], True
     built = _expression(sources, prepare)
     if _takes_two(prepare):
-        return options, [f"call = {built}({written}, options)"]
-    return options, [f"call = {built}({written})", "calling = options"]
+        return options, [f"call = {built}({written}, options)"], False
+    return options, [f"call = {built}({written})"], True
+
+
+def _discovered(found: Reproduction, name: str) -> list[str]:
+    """Returns lines that find an implementation the way a run does, for sources that cannot be copied."""
+    assert found.selection is not None
+    return [
+        "from harness.discovery import Selection, discover  # needs lossgauge",
+        f"found = discover(Selection.from_json({found.selection.to_json()!r}))",
+        f"implementation = found.suites[{found.suite.name!r}].implementation({name!r}).function",
+    ]
 
 
 def _expression(sources: Sources, value: Any) -> str:

@@ -106,4 +106,4 @@ def indented(lines: list[str], depth: int = 4) -> list[str]:
     """Returns lines one level deeper; `depth` 0 takes the level off that tensors are written with."""
     if depth == 0:
         return [line.removeprefix("    ") for line in lines]
-    return [" " * depth + line for line in lines]
+    return [" " * depth + line if line else line for line in lines]

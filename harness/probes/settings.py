@@ -1,0 +1,99 @@
+"""What torch holds for the whole process, and how it is put back after somebody changed it.
+
+A loss must leave each of these as it was: whoever turns deterministic algorithms on, or lets subnormals
+be flushed, changes the numbers of everybody who comes after. `harness.calling.torch_state_kept` puts
+back what anything that calls an implementation needs; the probes put back everything here. The trap: a
+setting that the first call changed and nobody put back looks unchanged to every later look, so it is
+put back after *each* question.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One global setting: how it is read and how it is put back."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], object]
+
+
+def flushes_subnormals() -> bool:
+    """Tells whether this thread takes subnormal numbers for 0, which torch only shows by doing it."""
+    return bool(torch.tensor(2.0**-1070, dtype=torch.float64) * 0.5 == 0)
+
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType(
+    {
+        "the default dtype": Setting(torch.get_default_dtype, torch.set_default_dtype),
+        "the number of threads": Setting(torch.get_num_threads, torch.set_num_threads),
+        "the grad mode": Setting(torch.is_grad_enabled, torch.set_grad_enabled),
+        "deterministic algorithms": Setting(
+            torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode
+        ),
+        "the float32 matmul precision": Setting(
+            torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
+        ),
+        "anomaly detection": Setting(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+        "autocast on the CPU": Setting(
+            lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)
+        ),
+        "the flushing of subnormals": Setting(flushes_subnormals, torch.set_flush_denormal),
+    }
+)
+RANDOM: Mapping[str, Setting] = MappingProxyType(
+    {
+        "torch's random state": Setting(torch.random.get_rng_state, torch.random.set_rng_state),
+        "numpy's random state": Setting(np.random.get_state, np.random.set_state),
+        "python's random state": Setting(random.getstate, random.setstate),
+    }
+)
+
+
+def settings() -> dict[str, object]:
+    """Returns every setting and random state by name, in a form that compares."""
+    held: dict[str, object] = {name: setting.read() for name, setting in SETTINGS.items()}
+    return held | {name: _comparable(setting.read()) for name, setting in RANDOM.items()}
+
+
+def _comparable(state: object) -> object:
+    return state.numpy().tobytes() if isinstance(state, torch.Tensor) else repr(state)
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Puts every setting back, but no random state: a random loss has to go on being random."""
+    held = {name: setting.read() for name, setting in SETTINGS.items()}
+    try:
+        yield
+    finally:
+        for name, value in held.items():
+            if SETTINGS[name].read() != value:
+                SETTINGS[name].write(value)
+
+
+@contextmanager
+def stirred() -> Iterator[None]:
+    """Draws a number from every random generator, and puts the states back in the end.
+
+    A generator that an earlier call seeded is in the state that the next seeding gives it again.
+    """
+    held = {name: setting.read() for name, setting in RANDOM.items()}
+    torch.rand(())
+    np.random.random()  # noqa: NPY002
+    random.random()
+    try:
+        yield
+    finally:
+        for name, state in held.items():
+            RANDOM[name].write(state)

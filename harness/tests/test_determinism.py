@@ -1,0 +1,211 @@
+"""The same call again, other neighbours, orders and threads: what must not matter, and what is a column."""
+
+from __future__ import annotations
+
+import math
+from functools import reduce
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from harness import Implementation
+from harness.block import OpenBlock
+from harness.metrics import FORMATS
+from harness.probes import determinism as probe
+from harness.probes.determinism import determinism, difference_ulps
+from harness.tests.questioned import from_above
+from harness.trial import Case
+from suites.cross_entropy import SUITE
+
+FLOAT32 = FORMATS["float32"]
+
+
+@pytest.fixture(autouse=True)
+def two_processors(monkeypatch):
+    """Threads are asked even where the machine has one."""
+    monkeypatch.setattr(probe.os, "cpu_count", lambda: 2)
+    held = torch.random.get_rng_state()
+    torch.manual_seed(7)
+    yield
+    torch.random.set_rng_state(held)
+
+
+def asked(function, variant="mean", dtype="float32", rows=64):
+    family = SUITE.extended(Implementation(function, name="planted"))
+    case = Case(family.name, variant, "unit_normal", dtype, "cpu", rows, 10, 1)
+    return determinism(OpenBlock(family, case, 0), "planted")
+
+
+def by_name(name, variant, dtype):
+    case = Case(SUITE.name, variant, "unit_normal", dtype, "cpu", 64, 10, 1)
+    return determinism(OpenBlock(SUITE, case, 0), name)
+
+
+def in_any_order(logits, target, reduction="mean"):
+    """Losses are added one after the other, in another order each time, as atomics do."""
+    losses = F.cross_entropy(logits, target, reduction="none")
+    return reduce(torch.add, losses[torch.randperm(len(losses))]) / len(losses)
+
+
+def drops_out(logits, target, reduction="mean"):
+    """A tenth of the logits is dropped at random."""
+    return F.cross_entropy(F.dropout(logits, 0.1), target, reduction=reduction)
+
+
+def scatters_gradient(logits, target, reduction="mean"):
+    """The loss is the same each time, its gradient is rounded at random."""
+
+    def change(upstream):
+        return upstream * (1 + torch.randint(0, 2, ()) * 2.0**-23)
+
+    return from_above(change)(logits, target, reduction)
+
+
+def normalised_by_batch(logits, target, reduction="mean"):
+    """The mean over the batch is subtracted."""
+    return F.cross_entropy(logits - logits.mean(0), target, reduction=reduction)
+
+
+def weighted_by_place(logits, target, reduction="mean"):
+    """Rows count more, the later they come."""
+    losses = F.cross_entropy(logits, target, reduction="none")
+    return losses * torch.linspace(1, 2, len(losses)) if reduction == "none" else losses.mean()
+
+
+def one_part_per_thread(logits, target, reduction="mean"):
+    """Each thread adds its share of the rows, then the shares are added, all in the dtype."""
+    losses = F.cross_entropy(logits, target, reduction="none")
+    parts = losses.chunk(3 * torch.get_num_threads())
+    return reduce(torch.add, [part.sum() for part in parts]) / len(losses)
+
+
+def loses_a_part(logits, target, reduction="mean"):
+    """With several threads the last row is lost."""
+    cut = len(logits) - (torch.get_num_threads() > 1)
+    return F.cross_entropy(logits[:cut], target[:cut], reduction="sum") / len(logits)
+
+
+def by_rows_apart(logits, target, reduction="mean"):
+    """Another formula where the classes lie apart."""
+    if logits.stride(-1) != 1:
+        logits = logits.double()
+    return F.cross_entropy(logits, target, reduction=reduction).float()
+
+
+COLUMNS = ("repeat_ulps", "permutation_ulps", "layout_ulps", "threads_ulps")
+
+
+@pytest.mark.parametrize("name", ["native", "exact_gradient", "log_softmax_gather"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_column_of_a_correct_unreduced_loss_is_0(name, dtype):
+    answer = by_name(name, "none", dtype)
+    assert (answer.status, answer.findings) == ("ok", ())
+    assert answer.numbers == dict.fromkeys((*COLUMNS, "slicing_ulps"), 0.0)
+
+
+@pytest.mark.parametrize("name", ["native", "exact_gradient"])
+@pytest.mark.parametrize("variant", ["mean", "images"])
+def test_a_correct_reduced_loss_repeats_and_may_depend_on_the_order_of_rows(name, variant):
+    answer = by_name(name, variant, "float32")
+    assert (answer.status, answer.findings) == ("ok", ())
+    assert answer.numbers["repeat_ulps"] == answer.numbers["layout_ulps"] == 0
+    assert ("permutation_ulps" in answer.numbers) == (variant == "mean")
+    assert answer.numbers.get("permutation_ulps", 0) <= 2
+    assert "slicing_ulps" not in answer.numbers
+
+
+def test_a_sum_in_varying_order_is_a_warning():
+    answer = asked(in_any_order)
+    (found,) = answer.findings
+    assert (found.kind, found.severity, found.group) == ("nondeterministic", "warning", "repeat")
+    assert "loss by up to" in found.message
+    assert "logits" not in found.message
+    assert 0 < answer.numbers["repeat_ulps"] <= 8
+
+
+def test_random_answers_are_an_error():
+    (found,) = asked(drops_out).findings
+    assert (found.kind, found.severity) == ("nondeterministic", "error")
+    assert "loss, logits by up to" in found.message
+
+
+def test_a_gradient_alone_that_varies_is_noticed():
+    answer = asked(scatters_gradient)
+    (found,) = answer.findings
+    assert (found.kind, found.severity) == ("nondeterministic", "warning")
+    assert ": logits by up to" in found.message
+    assert answer.numbers["repeat_ulps"] in (1.0, 2.0)
+
+
+def test_a_row_that_depends_on_its_neighbours_is_an_error():
+    answer = asked(normalised_by_batch, "none")
+    assert {(f.kind, f.group) for f in answer.findings} == {("neighbours", "rows")}
+    assert [("in a batch of" in f.message) for f in answer.findings if f.severity == "error"] == [True]
+    assert answer.numbers["slicing_ulps"] > 1e3
+    assert answer.numbers["repeat_ulps"] == 0
+
+
+def test_a_row_that_depends_on_its_place_is_an_error():
+    answer = asked(weighted_by_place, "none")
+    assert {(f.kind, f.group) for f in answer.findings} == {("neighbours", "rows")}
+    assert answer.findings[0].message.endswith("in another order of rows")
+    assert answer.numbers["permutation_ulps"] > 1e3
+
+
+def test_a_sum_that_depends_on_the_threads_is_a_column_and_no_finding():
+    answer = asked(one_part_per_thread, dtype="bfloat16")
+    assert answer.findings == ()
+    assert 0 < answer.numbers["threads_ulps"] <= 16
+    assert answer.numbers["repeat_ulps"] == 0
+
+
+def test_a_row_lost_between_threads_shows_in_the_column():
+    answer = asked(loses_a_part)
+    assert answer.numbers["threads_ulps"] == math.inf or answer.numbers["threads_ulps"] > 1e3
+
+
+def test_another_layout_shows_in_its_column_alone():
+    answer = asked(by_rows_apart, "none")
+    assert answer.findings == ()
+    assert 0 < answer.numbers["layout_ulps"] < 1e4
+    assert {answer.numbers[name] for name in (*COLUMNS, "slicing_ulps")} == {
+        0.0,
+        answer.numbers["layout_ulps"],
+    }
+
+
+def test_the_number_of_threads_is_what_it_was():
+    before = torch.get_num_threads()
+    by_name("native", "mean", "float32")
+    assert torch.get_num_threads() == before
+
+
+def test_who_raises_is_skipped_and_who_raises_later_keeps_what_was_found():
+    def raises(logits, target):
+        raise RuntimeError("no")
+
+    answer = asked(raises)
+    assert (answer.status, answer.findings) == ("skipped", ())
+    assert "see accuracy" in answer.reason
+
+    def random_and_dense(logits, target):
+        if len(logits) > 64:
+            raise RuntimeError("too many rows")
+        return drops_out(logits, target)
+
+    late = asked(random_and_dense)
+    assert late.status == "ok"
+    assert "too many rows" in late.reason
+    assert [f.kind for f in late.findings] == ["nondeterministic"]
+
+
+def test_the_difference_of_two_answers_in_ulp():
+    one = {"loss": np.array([1.0, math.nan, math.inf, 0.0])}
+    assert difference_ulps(one, {"loss": one["loss"].copy()}, FLOAT32) == 0
+    off = one["loss"] + np.array([3 * 2.0**-23, 0, 0, 0])
+    assert difference_ulps(one, {"loss": off}, FLOAT32) == 3
+    assert difference_ulps(one, {"loss": np.array([1.0, 0.0, math.inf, 0.0])}, FLOAT32) == math.inf
+    assert difference_ulps(one, {"loss": one["loss"][:2]}, FLOAT32) == math.inf
+    assert difference_ulps(one, {}, FLOAT32) == math.inf

@@ -1,0 +1,165 @@
+"""A ladder stops where a planted limit is: by loss, by gradient, by class, by row, by a dead gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from harness import Contract, Implementation
+from harness.block import OpenBlock
+from harness.probes.overflow import overflow
+from harness.tests.questioned import Above
+from harness.trial import Case
+from suites.cross_entropy import SUITE
+from suites.implementations.cross_entropy import exact_gradient
+
+LOW, HIGH = 100.0, 1000.0
+INF = math.inf
+
+
+def climbed(function, ladder, dtype="float32", variant="mean", **declared):
+    ladders = tuple(item for item in SUITE.ladders if item.name == ladder)
+    assert len(ladders) == 1
+    family = replace(
+        SUITE.extended(Implementation(function, name="planted", **declared)), ladders=ladders, exhaustive=()
+    )
+    case = Case(family.name, variant, "unit_normal", dtype, "cpu", 64, 10, 1)
+    return overflow(OpenBlock(family, case, 0), "planted")
+
+
+def failing(*, loss=INF, gradient=INF, by=1.5, size=lambda logits: float(logits.detach().abs().max())):
+    """Returns the closed form, whose loss and gradient are multiplied by `by` from their sizes on."""
+
+    def planted(logits, target, reduction="mean"):
+        reached = size(logits)
+        passed = Above.apply(logits, lambda g: g * by) if reached >= gradient else logits
+        answer = exact_gradient(passed, target, reduction)
+        if reached < loss:
+            return answer
+        # The value changes, the gradient does not.
+        return answer + (by - 1) * answer.detach()
+
+    return planted
+
+
+def test_who_never_fails_has_no_number_and_no_finding():
+    answer = climbed(exact_gradient, "scale")
+    assert (answer.status, answer.findings, dict(answer.numbers)) == ("ok", (), {})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_gradient_that_fails_before_its_loss(dtype):
+    numbers = climbed(failing(loss=HIGH, gradient=LOW), "scale", dtype).numbers
+    assert numbers["gradient_fails_scale"] == pytest.approx(LOW, rel=0.01)
+    assert numbers["loss_fails_scale"] == pytest.approx(HIGH, rel=0.01)
+    assert numbers["first_failing_scale"] == numbers["gradient_fails_scale"]
+    assert "first_nonfinite_scale" not in numbers
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_loss_that_fails_before_its_gradient(dtype):
+    numbers = climbed(failing(loss=LOW, gradient=HIGH), "scale", dtype).numbers
+    assert numbers["loss_fails_scale"] == pytest.approx(LOW, rel=0.01)
+    assert numbers["gradient_fails_scale"] == pytest.approx(HIGH, rel=0.01)
+    assert numbers["first_failing_scale"] == numbers["loss_fails_scale"]
+
+
+@pytest.mark.parametrize(("side", "other"), [("loss", "gradient"), ("gradient", "loss")])
+def test_a_side_that_never_fails_has_no_number(side, other):
+    answer = climbed(failing(**{side: LOW}), "scale")
+    assert f"{side}_fails_scale" in answer.numbers
+    assert f"{other}_fails_scale" not in answer.numbers
+    # One finding for both: the first failure.
+    (found,) = answer.findings
+    assert (found.kind, found.group) == ("inaccurate", "ladder scale")
+    assert found.message.startswith("from largest |logit| = 100")
+    assert float.fromhex(found.witness["value"]) == answer.numbers["first_failing_scale"]
+
+
+def test_the_first_failing_scale_is_bisected_to_a_quarter():
+    value = climbed(failing(loss=LOW), "scale").numbers["first_failing_scale"]
+    assert LOW <= value <= LOW + 0.25
+
+
+def test_a_blow_up_is_told_apart_from_the_first_failure():
+    def planted(logits, target, reduction="mean"):
+        answer = failing(loss=LOW)(logits, target, reduction)
+        return answer * INF if float(logits.detach().abs().max()) >= HIGH else answer
+
+    answer = climbed(planted, "scale")
+    assert answer.numbers["first_failing_scale"] == pytest.approx(LOW, rel=0.01)
+    assert answer.numbers["first_nonfinite_scale"] == pytest.approx(HIGH, rel=0.01)
+    assert [f.kind for f in answer.findings] == ["inaccurate", "spurious_overflow"]
+
+
+def test_a_blow_up_that_is_the_first_failure_is_said_once():
+    answer = climbed(failing(loss=LOW, by=INF), "scale")
+    assert answer.numbers["first_failing_scale"] == answer.numbers["first_nonfinite_scale"]
+    assert [f.kind for f in answer.findings] == ["spurious_overflow"]
+
+
+@pytest.mark.parametrize("limit", [777, 1000, 4097])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_first_failing_class_count_is_exact(limit, dtype):
+    function = failing(loss=limit, size=lambda logits: logits.shape[1])
+    answer = climbed(function, "classes", dtype)
+    assert answer.numbers["first_failing_classes"] == answer.numbers["loss_fails_classes"] == limit
+    (found,) = answer.findings
+    assert found.message.startswith(f"from classes in a row = {limit:,} on: loss: ")
+
+
+@pytest.mark.parametrize("ladder", ["rows", "rows_untrained"])
+def test_the_first_failing_row_count_is_exact(ladder):
+    function = failing(gradient=3001, size=lambda logits: logits.shape[0])
+    answer = climbed(function, ladder, "float16")
+    assert answer.numbers[f"first_failing_{ladder}"] == 3001
+    assert f"loss_fails_{ladder}" not in answer.numbers
+
+
+def test_a_ladder_of_rows_is_not_climbed_without_a_reduction():
+    function = failing(gradient=3, size=lambda logits: logits.shape[0])
+    assert dict(climbed(function, "rows", variant="none").numbers) == {}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_the_first_dead_gradient_is_met_on_the_rung(dtype):
+    answer = climbed(failing(gradient=5.5, by=0.0), "gap", dtype)
+    assert answer.numbers == {"first_dead_gap": 5.5}
+    (found,) = answer.findings
+    assert (found.kind, found.group) == ("dead_gradient", "ladder gap")
+
+
+def test_who_raises_on_the_way_up_fails_there():
+    def planted(logits, target, reduction="mean"):
+        if logits.shape[1] >= 600:
+            raise RuntimeError("too many classes for shared memory")
+        return exact_gradient(logits, target, reduction)
+
+    answer = climbed(planted, "classes")
+    assert answer.status == "ok"
+    assert answer.numbers["first_failing_classes"] == 600
+    assert [f.kind for f in answer.findings] == ["raises"]
+    # A raise is neither a loss nor a gradient that fails.
+    assert "loss_fails_classes" not in answer.numbers
+    assert "gradient_fails_classes" not in answer.numbers
+
+
+def test_a_ladder_that_the_contract_takes_out_is_not_climbed():
+    declared = Contract(except_regimes=("ladder scale",))
+    assert dict(climbed(failing(loss=LOW), "scale", contract=declared).numbers) == {}
+
+
+def test_bisection_meets_a_limit_that_lies_between_two_rungs_of_zero_start():
+    seen = []
+
+    def planted(logits, target, reduction="mean"):
+        seen.append(float(logits.detach().abs().max()))
+        return failing(loss=LOW)(logits, target, reduction)
+
+    climbed(planted, "scale")
+    assert len(seen) < 200
+    assert any(abs(value - LOW) < 0.25 for value in seen)
+    assert torch.finfo(torch.float32).max > max(seen)

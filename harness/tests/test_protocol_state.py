@@ -1,0 +1,259 @@
+"""Every question about what a call leaves behind notices the fault it exists for."""
+
+from __future__ import annotations
+
+import random
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import Function
+
+from harness import Contract, Implementation
+from harness.block import OpenBlock
+from harness.probes.protocol import state
+from harness.probes.registry import ask
+from harness.probes.settings import SETTINGS
+from harness.tests.questioned import (
+    WRONG,
+    Fault,
+    assert_caught,
+    from_above,
+    questioned,
+    right,
+)
+from harness.trial import Case
+from suites.cross_entropy import SUITE
+
+
+def writes_forward(logits, target):
+    """The softmax is written over the logits."""
+    loss = right(logits, target)
+    logits.data.copy_(logits.detach().softmax(1))
+    return loss
+
+
+def writes_labels(logits, target):
+    """Labels are clamped in place."""
+    loss = right(logits, target.clone())
+    target.clamp_(max=1)
+    return loss
+
+
+def writes_backward(logits, target):
+    """The logits are written over when the gradient is asked."""
+
+    def change(upstream):
+        logits.data.mul_(0.5)
+        return upstream
+
+    return from_above(change)(logits, target)
+
+
+def touches(logits, target):
+    """The maximum is subtracted and added again: the bits stay, the version moves."""
+    loss = right(logits, target)
+    logits.detach().add_(0.0)
+    return loss
+
+
+def touches_backward(logits, target):
+    """The same in the backward pass."""
+
+    def change(upstream):
+        logits.detach().mul_(1.0)
+        return upstream
+
+    return from_above(change)(logits, target)
+
+
+def _scales_in_place(upstream):
+    return upstream.mul_(WRONG) / WRONG
+
+
+def leaving(change):
+    """Returns a cross-entropy that changes something for good in its forward pass."""
+
+    def planted(logits, target):
+        change()
+        return right(logits, target)
+
+    return planted
+
+
+def leaving_backward(change):
+    def down(upstream):
+        change()
+        return upstream
+
+    return from_above(down)
+
+
+def by_address():
+    """Returns a cross-entropy that keeps its answers by the address of the logits."""
+    kept = {}
+
+    class Kept(Function):
+        @staticmethod
+        def forward(ctx, logits, target):
+            if logits.data_ptr() not in kept:
+                x = logits.double()
+                share = x.softmax(1)
+                share[torch.arange(len(x)), target] -= 1
+                # The logits are kept alive, so that no other tensor gets their address.
+                answer = F.cross_entropy(x, target).to(logits.dtype), share.div(len(x)).to(logits.dtype)
+                kept[logits.data_ptr()] = logits.detach(), answer
+            loss, ctx.gradient = kept[logits.data_ptr()][1]
+            return loss.clone()
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return ctx.gradient * upstream, None
+
+    return lambda logits, target: Kept.apply(logits, target)
+
+
+def in_one_buffer():
+    """Returns a cross-entropy whose calls all keep their gradient in one buffer."""
+    buffer = {}
+
+    class Shared(Function):
+        @staticmethod
+        def forward(ctx, logits, target):
+            x = logits.double()
+            share = x.softmax(1)
+            share[torch.arange(len(x)), target] -= 1
+            buffer["gradient"] = share.div(len(x)).to(logits.dtype)
+            return F.cross_entropy(x, target).to(logits.dtype)
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return buffer["gradient"] * upstream, None
+
+    return lambda logits, target: Shared.apply(logits, target)
+
+
+def in_one_loss():
+    """Returns a cross-entropy whose calls all return their loss in the same memory, as replayed graphs do."""
+    place = {}
+
+    class Static(Function):
+        @staticmethod
+        def forward(ctx, loss):
+            memory = place.setdefault(loss.dtype, torch.empty_like(loss).detach())
+            return memory.data.copy_(loss.detach()).view_as(memory)
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return upstream
+
+    return lambda logits, target: Static.apply(right(logits, target))
+
+
+def wide(logits, target, reduction="mean"):
+    """The loss comes back in float32, whatever the logits are in."""
+    return right(logits.float(), target, reduction)
+
+
+def wider(logits, target, reduction="mean"):
+    """The loss comes back in float64."""
+    return right(logits.double(), target, reduction)
+
+
+CHANGES = {
+    "the default dtype": lambda: torch.set_default_dtype(torch.float64),
+    "the number of threads": lambda: torch.set_num_threads(2),
+    "deterministic algorithms": lambda: torch.use_deterministic_algorithms(True),
+    "the float32 matmul precision": lambda: torch.set_float32_matmul_precision("medium"),
+    "anomaly detection": lambda: torch.autograd.set_detect_anomaly(True),
+    "autocast on the CPU": lambda: torch.set_autocast_enabled("cpu", True),
+    "the flushing of subnormals": lambda: torch.set_flush_denormal(True),
+    "torch's random state": lambda: torch.manual_seed(0),
+    "numpy's random state": lambda: np.random.seed(0),  # noqa: NPY002
+    "python's random state": lambda: random.seed(0),
+}
+KEPT, UPSTREAM_KEPT, STATE = "inputs kept", "upstream kept", "state kept"
+STORAGE, ALIVE = "new content in the same storage", "two graphs alive"
+FAULTS = (
+    Fault(KEPT, writes_forward, "overwrites"),
+    Fault(KEPT, writes_labels, "overwrites"),
+    Fault(KEPT, writes_backward, "overwrites", dtype="bfloat16"),
+    Fault(KEPT, touches, "version_moved"),
+    Fault(KEPT, touches_backward, "version_moved"),
+    Fault(UPSTREAM_KEPT, from_above(_scales_in_place), "overwrites"),
+    # Memory of stride 0 cannot be written to, so that an expanded upstream gradient makes it raise.
+    Fault(UPSTREAM_KEPT, from_above(_scales_in_place), "overwrites", ("expanded upstream",), "none"),
+    Fault(STATE, leaving(lambda: torch.rand(3)), "changes_state"),
+    Fault(STORAGE, by_address(), "stale_result"),
+    Fault(ALIVE, in_one_buffer(), "stale_result"),
+    Fault(ALIVE, in_one_loss(), "stale_result"),
+    Fault("result dtype", wide, "result_dtype", dtype="bfloat16"),
+    Fault("result dtype", wider, "result_dtype", variant="none"),
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
+def test_a_planted_fault_is_caught_by_its_question_and_by_no_other(fault):
+    assert_caught(fault)
+
+
+def test_every_question_has_a_planted_fault():
+    assert {q.name for q in state.QUESTIONS} == {fault.question for fault in FAULTS}
+
+
+@pytest.fixture
+def unchanged():
+    """Fails where something of the process is not put back."""
+    before = {name: setting.read() for name, setting in SETTINGS.items()}
+    yield
+    after = {name: setting.read() for name, setting in SETTINGS.items()}
+    with ExitStack() as stack:
+        for name, value in before.items():
+            stack.callback(SETTINGS[name].write, value)
+    assert after == before
+
+
+# Autograd itself puts back what a backward does to autocast. A loss that turns gradients off fails its
+# plain call, see test_engine.
+BACKWARD = [name for name in CHANGES if name != "autocast on the CPU"]
+
+
+@pytest.mark.parametrize(
+    ("way", "changed"),
+    [(leaving, name) for name in CHANGES] + [(leaving_backward, name) for name in BACKWARD],
+)
+def test_whatever_is_changed_is_named_and_put_back(way, changed, unchanged):
+    if changed == "the flushing of subnormals" and not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot flush subnormals")
+    family = SUITE.extended(Implementation(way(CHANGES[changed]), name="planted"))
+    block = OpenBlock(family, Case(family.name, "mean", "unit_normal", "float32", "cpu", 64, 10, 1), 0)
+    # As in a run: another probe has called it before.
+    assert ask("accuracy", block, "planted").findings == ()
+    found = ask("protocol", block, "planted").findings
+    assert [(f.kind, f.group) for f in found] == [("changes_state", STATE)]
+    assert changed in found[0].message
+    assert ask("protocol", block, "native").findings == ()
+
+
+def test_a_declared_result_dtype_is_held_to_the_declaration():
+    declared = Contract(result_dtype="float32")
+    assert questioned(wide, dtype="bfloat16", contract=declared).findings == ()
+    (found,) = questioned(right, dtype="bfloat16", contract=declared).findings
+    assert (found.kind, found.severity) == ("result_dtype", "warning")
+
+
+def test_a_weight_that_is_normalised_in_place_is_noticed_and_spoils_nothing():
+    def normalises(logits, target, reduction="mean", weight=None):
+        if weight is not None:
+            weight.div_(weight.sum())
+        return F.cross_entropy(logits, target, weight, reduction=reduction)
+
+    family = SUITE.extended(Implementation(normalises, name="planted"))
+    block = OpenBlock(family, Case(family.name, "weighted", "unit_normal", "float32", "cpu", 64, 10, 1), 0)
+    before = block.standard("planted").options["weight"].clone()
+    ask("accuracy", block, "planted")
+    found = {(f.kind, f.group) for f in ask("protocol", block, "planted").findings}
+    assert ("overwrites", KEPT) in found
+    assert torch.equal(block.standard("native").options["weight"], before)
