@@ -28,7 +28,8 @@ from harness.suite import Suite
 from harness.sweep import Sweep, planned
 from harness.trial import Case, Trial
 
-ASKED_PROBES = ("accuracy", "overflow")
+# Not invalid_input: it may end the process that asks.
+ASKED_PROBES = ("accuracy", "protocol", "overflow", "determinism")
 
 
 def trials_of(parent: pytest.Module, suite: Suite, settings: Settings) -> Iterator[pytest.Item]:
