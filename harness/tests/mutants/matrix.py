@@ -1,8 +1,8 @@
 """The kill matrix: which question finds which planted fault, written to docs/kill_matrix.md.
 
 `python -m harness.tests.mutants.matrix` from the root of a checkout asks the default sweep under five
-seeds in two processes and exits with 1 when a mutant survives under any seed without an open question in
-its entry, or a clean control is accused. The trap: a mutant counts as killed only by a kind and a
+seeds in two processes and exits with 1 when a mutant survives under any seed or a clean control is
+accused. The trap: a mutant counts as killed only by a kind and a
 probe that its catalogue entry expects.
 """
 
