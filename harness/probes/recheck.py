@@ -42,29 +42,31 @@ class TimedAnswer:
 
 
 def wrong_under_the_clock(
-    block: OpenBlock, name: str, before: Observation, answer: TimedAnswer, probe: str
+    block: OpenBlock, name: str, bound: Bound, answer: TimedAnswer, probe: str
 ) -> Finding | None:
-    """Judges the last timed answer; None where it is as good as the answer before timing.
+    """Judges the last timed answer; None where it is as good as an answer that nobody times.
 
-    Who writes into its inputs is judged by the finding that says so, not by what it then computes.
+    Both are asked under the same upstream gradient: a 16-bit gradient of 1/N may be inaccurate under 1
+    and right under 2. Who writes into its inputs is judged by the finding that says so.
     """
     known = block.standard(name)
-    if before.loss is None or overwritten(answer.sample, known.sample):
+    if overwritten(answer.sample, known.sample):
         return None
     several = upstream_for(known.sample, known.options)
-    upstream = torch.ones_like(known.upstream) if several is None else several
-    stand = known.under(upstream)
-    ratio = (upstream.reshape(-1).double() / known.upstream.reshape(-1).double()).numpy()
-    pairs = {}
-    for tensor, gradient in answer.gradients.items():
-        if gradient is not None and tensor in (before.gradients or {}):
-            reference = (before.gradients or {})[tensor]
-            factor = ratio.reshape(-1, *([1] * (reference.ndim - 1)))
-            pairs[tensor] = (gradient_array(gradient, stand), reference * factor)
-    found = news(stand, probe, loss=(loss_array(answer.loss, stand), before.loss), gradients=pairs)
+    stand = known.under(torch.ones_like(known.upstream) if several is None else several)
+    with torch_state_kept():
+        calm = observe(bound, stand, block.case.dtype, block.case.device, probe)
+    if calm.loss is None or calm.gradients is None:
+        return None
+    pairs = {
+        tensor: (gradient_array(gradient, stand), calm.gradients[tensor])
+        for tensor, gradient in answer.gradients.items()
+        if gradient is not None and tensor in calm.gradients
+    }
+    found = news(stand, probe, loss=(loss_array(answer.loss, stand), calm.loss), gradients=pairs)
     if not found:
         return None
-    sentence = f"answers otherwise under the clock than before it: {found[0].message}"
+    sentence = f"answers otherwise under the clock than without it: {found[0].message}"
     return Finding(KIND, severity(KIND), probe, found[0].group, sentence, found[0].witness)
 
 

@@ -56,9 +56,10 @@ def spread_over_seeds(block: OpenBlock, name: str) -> Answer:
         "norm_error_low": low,
         "norm_error_median": middle,
         "norm_error_high": high,
-        "bias_ulps": float(np.mean(biases)),
-        "bias_standard_error_ulps": float(np.std(biases, ddof=1) / math.sqrt(SEEDS)),
     }
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers["bias_ulps"] = float(np.mean(biases))
+        numbers["bias_standard_error_ulps"] = float(np.std(biases, ddof=1) / math.sqrt(SEEDS))
     if not twice:
         return Answer(numbers=numbers)
     sentence = f"loss in {twice} of {SEEDS} samples: {KINDS['rounded_twice'].sentence}"
@@ -85,7 +86,8 @@ def relative_error(got: Array, truth: Array) -> float:
         size, off = np.linalg.norm(truth[known]), np.linalg.norm(got[known] - truth[known])
     if size == 0:
         return 0.0 if off == 0 else math.inf
-    return float(off / size)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(off / size)
 
 
 def signed_ulps(got: Array, stick: Yardstick) -> float:

@@ -290,7 +290,7 @@ def _checked_again(block: OpenBlock, runner: Runner, emit: Emit, begin: Callable
     begin(runner.name)
     found = None
     if runner.last is not None:
-        found = wrong_under_the_clock(block, runner.name, runner.before, runner.last, NAME)
+        found = wrong_under_the_clock(block, runner.name, runner.bound, runner.last, NAME)
     found = found or recheck(block, runner.name, runner.bound, runner.before, runner.timed_sample, NAME)
     if found is not None:
         emit({"finding": {"name": runner.name, "finding": found.to_json()}})

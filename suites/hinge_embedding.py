@@ -1,0 +1,101 @@
+"""The hinge embedding loss: every way in which people compute it, and the truth about each.
+
+L = x for y = 1, max(0, margin - x) for y = -1, for every entry; the closed forms are in
+`suites/oracles/hinge_embedding.py`. The trap: its input is a distance, yet nothing checks that; negative
+ones are asked as well, since torch answers them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
+from harness.sample import Shape
+from harness.suite import Shapes
+from suites.examples.hinge_embedding import EXAMPLES, IDENTITIES
+from suites.implementations.hinge_embedding import (
+    by_products,
+    exact_gradient,
+    naive_loop,
+    native,
+    textbook,
+    upcast,
+)
+from suites.known.hinge_embedding import COMPILED, TEXTBOOK
+from suites.mistakes.hinge_embedding import KNOWN_BAD
+from suites.oracles.hinge_embedding import ORACLE
+from suites.regimes import margins as draw
+
+UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
+
+SUITE = Suite(
+    name="hinge_embedding",
+    formula="L = x for y = 1, max(0, margin - x) for y = -1",
+    oracle=ORACLE,
+    options={"reduction": "mean", "margin": 1.0},
+    variants=(
+        Variant("mean"),
+        Variant("sum", reduction="sum"),
+        Variant("none", reduction="none"),
+        Variant("wide", margin=3.0),
+    ),
+    regimes=(
+        Regime(draw.distances),
+        Regime(draw.signed),
+        Regime(draw.stepped),
+        Regime(draw.tiny),
+        Regime(draw.huge),
+        Regime(draw.poisoned),
+    ),
+    ladders=(
+        Ladder(
+            "scale",
+            draw.grown,
+            start=1.0,
+            stop=lambda finfo: float(finfo.max) / 4,
+            relative=0.5,
+            names="largest |distance|",
+        ),
+    ),
+    exhaustive=(Exhaustive("distance", draw.every_distance, "the distance x under label -1"),),
+    shapes=Shapes(
+        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)), timed=(Shape(256, 1000),), slow_regime=""
+    ),
+    implementations=(
+        Implementation(native, baseline=True),
+        Implementation(nn.HingeEmbeddingLoss, name="native_module"),
+        Implementation(naive_loop, skip=above(batch=7, classes=10)),
+        Implementation(textbook, known=TEXTBOOK),
+        Implementation(by_products, known=TEXTBOOK),
+        Implementation(upcast, contract=UP_TO_FLOAT32),
+        Implementation(
+            textbook,
+            name="compiled",
+            contract=Contract(dtypes=("float32",), variants=("mean",)),
+            skip=above(batch=256),
+            known=COMPILED,
+            prepare=partial(torch.compile, dynamic=False),
+        ),
+        Implementation(
+            partial(upcast, wide_dtype=torch.float64),
+            name="float64_control",
+            control=True,
+            contract=UP_TO_FLOAT32,
+        ),
+        Implementation(exact_gradient, control=True),
+        *KNOWN_BAD,
+    ),
+    blind=(
+        Blind(
+            "distances of exactly the margin: any share of the slope is right",
+            check="gradient*",
+            null=("zeros", "0.97 of it"),
+            regime="stepped",
+        ),
+    ),
+    examples=EXAMPLES,
+    identities=IDENTITIES,
+)

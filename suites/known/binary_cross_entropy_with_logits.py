@@ -1,0 +1,93 @@
+"""What is known to be wrong with binary cross-entropy of logits as torch and others compute it on the CPU.
+
+Each entry was measured by the sweep itself. The trap: how many elements are lost depends on the draw,
+that the form loses them does not, so one entry holds every face of one cause.
+"""
+
+from __future__ import annotations
+
+from harness import Known
+
+HALF = ("bfloat16", "float16")
+BROKEN = ("inaccurate", "dead_gradient")
+CALLS = ("edge_shape", "functional_transform", "upstream", "second_backward")
+
+SUBTRACTED_LABEL = Known(
+    BROKEN,
+    probe=("accuracy", "overflow"),
+    group=("logits/*", "ladder lead", "exhaustive positive", "exhaustive negative"),
+    reason="the gradient is s(z) - t: at label 1 its bits are lost as s(z) goes to 1, and then it is 0",
+    upstream="pytorch#195529, pytorch#195677",
+)
+CANCELLED_LOSS = Known(
+    "inaccurate",
+    probe="accuracy",
+    group="loss",
+    reason="(1 - t) z + max(-z, 0) cancels: at label 0 the loss of a sure and right element is lost",
+    upstream="pytorch#195529",
+)
+INFINITE_LOGITS = Known(
+    "spurious_nan",
+    probe="accuracy",
+    regime=("infinite", "infinite_wrong"),
+    reason="a term of coefficient 0, or inf - inf, where an infinite logit agrees with its label or its "
+    "weight is 0",
+    upstream="optax#431 (the same in another library)",
+)
+ROUNDED_STEPS = Known(
+    ("inaccurate", "dead_gradient", "negative", "spurious_overflow"),
+    probe=("accuracy", "overflow"),
+    dtype=HALF,
+    reason="every step is rounded to 16 bits",
+)
+ROUNDED_STEPS_ELSEWHERE = Known(
+    CALLS,
+    probe="protocol",
+    dtype=HALF,
+    reason="every step is rounded to 16 bits; what another order or factor gives differs by that much",
+)
+TARGET_SLOPE = Known(
+    ("inaccurate", "dead_gradient"),
+    probe="accuracy",
+    group="target/*",
+    reason="the slope -z comes out as the difference of two logarithms",
+)
+AT_ZERO = Known(
+    BROKEN,
+    probe=("accuracy", "overflow"),
+    regime=("at_zero", "unit_normal", "tiny"),
+    reason="at z = 0 autograd takes 1 for the slope of max(z, 0) and 0 for that of |z|: 1 - t, not 1/2 - t",
+)
+OVERFLOWING_POWER = Known(
+    ("spurious_overflow", "spurious_nan"),
+    probe=("accuracy", "overflow"),
+    reason="e^z overflows, from 11.09 on in float16, 88.7 in float32 and bfloat16, 709.8 in float64",
+)
+LOST_BESIDE_ONE = Known(
+    BROKEN,
+    probe=("accuracy", "overflow"),
+    reason="log(1 + e^-z) loses e^-z beside the 1",
+)
+SATURATED_SIGMOID = Known(
+    (*BROKEN, "spurious_nan", "spurious_overflow", "negative", "saturated", *CALLS),
+    probe=("accuracy", "overflow", "protocol"),
+    reason="sigmoid(z) is rounded: near 1 its complement has few bits, then none (and p may underflow to 0)",
+    upstream="pytorch#103316, pytorch#24933",
+)
+REFUSED_NAN = Known(
+    "raises",
+    probe="accuracy",
+    regime="poisoned",
+    reason="binary_cross_entropy refuses a NaN probability",
+)
+
+NATIVE = (INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS, ROUNDED_STEPS, ROUNDED_STEPS_ELSEWHERE)
+MODULE = NATIVE
+UPCAST = (INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS)
+SHIFTED = (AT_ZERO, INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS)
+LOG_SIGMOID = (INFINITE_LOGITS, ROUNDED_STEPS, ROUNDED_STEPS_ELSEWHERE, TARGET_SLOPE)
+TWO_CLASSES = (INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS, TARGET_SLOPE)
+LOOP = (INFINITE_LOGITS, OVERFLOWING_POWER, LOST_BESIDE_ONE)
+TEXTBOOK = (INFINITE_LOGITS, SATURATED_SIGMOID)
+THEN_BCE = (SATURATED_SIGMOID, REFUSED_NAN)
+COMPILED = (INFINITE_LOGITS,)

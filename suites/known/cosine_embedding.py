@@ -1,0 +1,91 @@
+"""What is known to be wrong with cosine embedding losses as torch and others compute them on the CPU.
+
+Each entry was measured by the sweep itself. The trap: one cause has several faces, since a square that
+overflows is inf, a quotient of two is NaN, and one that overflowed alone gives a cosine of 0.
+"""
+
+from __future__ import annotations
+
+from harness import Known
+
+HALF = ("bfloat16", "float16")
+WRONG = ("inaccurate", "dead_gradient", "negative")
+BROKEN = (*WRONG, "spurious_nan", "spurious_overflow")
+
+ROUNDED = Known(
+    WRONG,
+    probe="accuracy",
+    dtype=HALF,
+    reason="every step is rounded to 16 bits: norms, quotient and 1 - cos",
+)
+# Without a guard in the way, the ladders meet the same rounding wherever a draw puts it.
+ROUNDED_QUOTIENTS = Known(WRONG, probe=("accuracy", "overflow"), dtype=HALF, reason=ROUNDED.reason)
+ONE_ENTRY = Known(
+    "edge_shape",
+    probe="protocol",
+    dtype=HALF,
+    reason="both terms of the gradient, rounded to 16 bits, cancel where vectors are parallel",
+)
+LONG = Known(
+    BROKEN,
+    probe="accuracy",
+    regime=("huge", "unequal"),
+    reason="squared norms, or their product, leave the range long before the vectors do",
+    upstream="pytorch#69512, apex#211",
+)
+LONG_LADDER = Known(
+    BROKEN,
+    probe="overflow",
+    group="ladder length",
+    reason="squared norms, or their product, leave the range from here on",
+    upstream="pytorch#69512, apex#211",
+)
+GUARD_IS_ZERO = Known(
+    ("spurious_nan", "spurious_overflow"),
+    probe="accuracy",
+    dtype=HALF,
+    regime=("small", "tiny", "zero_vectors"),
+    reason="the guard is below the smallest number of float16 and lost beside one in bfloat16",
+    upstream="pytorch#69512",
+)
+SHORT_LADDER = Known(
+    BROKEN,
+    probe="overflow",
+    dtype=HALF,
+    group="ladder shrinking",
+    reason="squares of short vectors lose their bits in 16 bits, then underflow, and the guard is 0",
+    upstream="pytorch#69512",
+)
+CLAMPED_SLOPE = Known(
+    WRONG,
+    probe="accuracy",
+    regime=("tiny", "zero_vectors"),
+    reason="the norm is clamped outside of autograd, so below the clamp its slope goes on",
+)
+
+CLAMPED_SLOPE_LADDER = Known(
+    WRONG,
+    probe="overflow",
+    group="ladder shrinking",
+    reason="from the clamp of the norm on autograd goes on as if there were none",
+)
+ANYWHERE = Known(
+    BROKEN,
+    probe="accuracy",
+    dtype=HALF,
+    reason="every step is rounded to 16 bits, and squares leave the range of float16",
+    upstream="pytorch#69512",
+)
+
+COMPOSED = (ROUNDED, ONE_ENTRY, LONG, LONG_LADDER, GUARD_IS_ZERO, SHORT_LADDER)
+NATIVE = COMPOSED
+MODULE = NATIVE
+LOOP = (ANYWHERE, LONG)
+MARGIN_ADDED = (ANYWHERE, ONE_ENTRY, LONG)
+TEXTBOOK = NATIVE
+QUOTIENTS = (LONG, LONG_LADDER, GUARD_IS_ZERO, ROUNDED_QUOTIENTS)
+SIMILARITY = (*QUOTIENTS, CLAMPED_SLOPE, CLAMPED_SLOPE_LADDER)
+NORMALISED = QUOTIENTS
+UPCAST = (LONG, LONG_LADDER)
+STABLE = ()
+COMPILED = (LONG, LONG_LADDER)

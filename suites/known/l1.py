@@ -1,0 +1,46 @@
+"""What is known to be wrong with the absolute error as torch and others compute it on the CPU.
+
+Each entry was measured by the sweep itself; its scope is as narrow as the cause allows. The trap: the root
+fails in the middle of the range as well, wherever a residual is 0 or its square is subnormal.
+"""
+
+from __future__ import annotations
+
+from harness import Known
+from suites.known.residuals import WEIGHT_SUM, ZERO_WEIGHT
+
+ROOT_SLOPE = Known(
+    ("spurious_nan", "nan_leak"),
+    probe="accuracy",
+    group=("prediction/*", "target/*"),
+    reason="the root's slope is infinite where the square is 0 and 0 where it is infinite: 0 * inf is NaN",
+)
+ROOT_SUMS = Known(
+    "spurious_nan",
+    probe="accuracy",
+    variant="weighted*",
+    group="loss",
+    reason="what overflowed is multiplied by a weight of 0, or divided by a sum of weights that overflowed",
+)
+ROOT_RANGE = Known(
+    ("inaccurate", "spurious_overflow", "dead_gradient"),
+    probe="accuracy",
+    reason="the square overflows, vanishes or is subnormal where the residual is none of these",
+)
+ROOT_LIMITS = Known(
+    ("inaccurate", "spurious_overflow", "dead_gradient", "spurious_nan"),
+    probe="overflow",
+    group=("ladder s*", "exhaustive *"),
+    reason="the square leaves the range at the root of it, at either end",
+)
+ROOT_PRIME = Known(
+    "edge_shape",
+    probe="protocol",
+    dtype=("bfloat16", "float16"),
+    group="a prime number of classes",
+    reason="some residual of a batch of that size is 0 in 16 bits, where the root has no slope",
+)
+
+NATIVE = (WEIGHT_SUM, ZERO_WEIGHT)
+UPCAST = (ZERO_WEIGHT,)
+ROOT = (ROOT_SLOPE, ROOT_SUMS, ROOT_RANGE, ROOT_LIMITS, ROOT_PRIME)

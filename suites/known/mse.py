@@ -1,0 +1,46 @@
+"""What is known to be wrong with the squared error as torch and others compute it on the CPU.
+
+Each entry was measured by the sweep itself; its scope is as narrow as the cause allows. The trap: the sums
+of a weighted mean overflow in two ways, to 0 and to NaN, and either takes the gradient along.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from harness import Known
+from suites.known.residuals import (
+    MASKED_AFTER,
+    MEAN_FACTOR,
+    ROUNDED_STEPS,
+    WEIGHT_SUM,
+    ZERO_WEIGHT,
+)
+
+_DEAD_AS_WELL = replace(WEIGHT_SUM, kind=(*WEIGHT_SUM.kind, "dead_gradient"))
+
+COMPOSED = (_DEAD_AS_WELL, ZERO_WEIGHT, ROUNDED_STEPS)
+MODULE = (MEAN_FACTOR,)
+NATIVE = (MEAN_FACTOR, *COMPOSED)
+UPCAST = (ZERO_WEIGHT,)
+CUT_LATE = (MASKED_AFTER,)
+EXPANDED = (
+    ZERO_WEIGHT,
+    Known(
+        ("inaccurate", "negative", "dead_gradient"),
+        probe="accuracy",
+        reason="unstable on purpose: x^2 - 2 x t + t^2 cancels where x is close to t, and so does its slope",
+    ),
+    Known(
+        "spurious_nan",
+        probe=("accuracy", "overflow"),
+        group=("loss", "exhaustive *"),
+        reason="x^2 and 2 x t overflow, each on its own, and inf - inf is NaN",
+    ),
+    Known(
+        ("second_backward", "upstream", "edge_shape"),
+        probe="protocol",
+        dtype=("bfloat16", "float16"),
+        reason="in 16 bits the slope 2 x - 2 t loses its digits whatever arrives from above",
+    ),
+)

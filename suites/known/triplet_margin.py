@@ -1,0 +1,53 @@
+"""What is known to be wrong with triplet margin losses as torch and others compute them on the CPU."""
+
+from __future__ import annotations
+
+from harness import Known
+
+HALF = ("bfloat16", "float16")
+WRONG = ("inaccurate", "dead_gradient", "negative")
+BROKEN = (*WRONG, "spurious_nan", "spurious_overflow", "saturated")
+
+ROUNDED = Known(
+    (*WRONG, "edge_shape", "upstream", "second_backward"),
+    probe=("accuracy", "protocol"),
+    dtype=HALF,
+    reason="differences, distances and the hinge are each rounded to 16 bits",
+)
+VANISHING = Known(
+    ("spurious_nan", "spurious_overflow"),
+    probe="accuracy",
+    dtype="float16",
+    regime=("equal_*", "tiny_triplet"),
+    reason="the square of 1e-6 is 0 in float16, and the root of 0 has no slope",
+)
+LONG = Known(
+    BROKEN,
+    probe="accuracy",
+    regime="huge_triplet",
+    reason="powers of a difference leave the range long before its norm does",
+)
+LONG_LADDER = Known(
+    BROKEN,
+    probe="overflow",
+    group="ladder length",
+    reason="powers of a difference leave the range from here on, and inf - inf is NaN",
+)
+NO_SLOPE = Known(
+    "spurious_nan",
+    probe="accuracy",
+    regime=("equal_positive", "equal_all"),
+    reason="the root of a sum of squares has no slope at 0: 0 * inf",
+    upstream="tensorflow#30199, sentence-transformers#4033",
+)
+
+NATIVE = (ROUNDED, LONG, LONG_LADDER)
+MODULE = NATIVE
+DISTANCE = NATIVE
+TEXTBOOK = (*NATIVE, VANISHING)
+LOOP = (ROUNDED, LONG, VANISHING)
+SQUARED = (ROUNDED,)
+ROOT = (*NATIVE, NO_SLOPE, VANISHING)
+STABLE = ()
+UPCAST = (LONG, LONG_LADDER)
+COMPILED = (LONG, LONG_LADDER)

@@ -1,0 +1,104 @@
+"""The margin ranking loss: every way in which people compute it, and the truth about each.
+
+L = max(0, -y (x1 - x2) + margin) for every entry, gradients to both scores; the closed forms are in
+`suites/oracles/margin_ranking.py`. The trap: equal scores without a margin stand at the kink, where one
+half of all implementations answers 0 and the other y; both are right.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
+from harness.sample import Shape
+from harness.suite import Shapes
+from suites.examples.margin_ranking import EXAMPLES, IDENTITIES
+from suites.implementations.margin_ranking import (
+    by_cases,
+    exact_gradient,
+    naive_loop,
+    native,
+    textbook,
+    upcast,
+)
+from suites.known.margin_ranking import COMPILED, NATIVE, TEXTBOOK
+from suites.mistakes.margin_ranking import KNOWN_BAD
+from suites.oracles.margin_ranking import ORACLE
+from suites.regimes import margins as draw
+
+UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
+
+SUITE = Suite(
+    name="margin_ranking",
+    formula="L = max(0, -y (x1 - x2) + margin)",
+    oracle=ORACLE,
+    options={"reduction": "mean", "margin": 0.0},
+    variants=(
+        Variant("mean"),
+        Variant("sum", reduction="sum"),
+        Variant("none", reduction="none"),
+        Variant("margin", margin=0.5),
+        Variant("margin_none", margin=0.5, reduction="none"),
+    ),
+    regimes=(
+        Regime(draw.scores),
+        Regime(draw.close_scores),
+        Regime(draw.stepped_scores),
+        Regime(draw.near_margin),
+        Regime(draw.tiny_scores),
+        Regime(draw.huge_scores),
+        Regime(draw.poisoned_scores),
+    ),
+    ladders=(
+        Ladder(
+            "scale",
+            draw.grown_scores,
+            start=1.0,
+            # Differences reach 3/2 of a score, and two of them are added.
+            stop=lambda finfo: float(finfo.max) / 4,
+            relative=0.5,
+            names="largest |score|",
+        ),
+    ),
+    exhaustive=(Exhaustive("score", draw.every_score, "the first score x against 0, label -1"),),
+    shapes=Shapes(
+        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)), timed=(Shape(256, 1000),), slow_regime=""
+    ),
+    implementations=(
+        Implementation(native, baseline=True, known=NATIVE),
+        Implementation(nn.MarginRankingLoss, name="native_module", known=NATIVE),
+        Implementation(naive_loop, skip=above(batch=7, classes=10)),
+        Implementation(textbook, known=TEXTBOOK),
+        Implementation(by_cases, known=NATIVE),
+        Implementation(upcast, contract=UP_TO_FLOAT32),
+        Implementation(
+            textbook,
+            name="compiled",
+            contract=Contract(dtypes=("float32",), variants=("mean",)),
+            skip=above(batch=256),
+            known=COMPILED,
+            prepare=partial(torch.compile, dynamic=False),
+        ),
+        Implementation(
+            partial(upcast, wide_dtype=torch.float64),
+            name="float64_control",
+            control=True,
+            contract=UP_TO_FLOAT32,
+        ),
+        Implementation(exact_gradient, control=True),
+        *KNOWN_BAD,
+    ),
+    blind=(
+        Blind(
+            "equal or evenly spaced scores: at the kink any share of the slope is right",
+            check="gradient*",
+            null=("zeros", "0.97 of it"),
+            regime="stepped_scores",
+        ),
+    ),
+    examples=EXAMPLES,
+    identities=IDENTITIES,
+)

@@ -1,0 +1,118 @@
+"""What the suites l1 and mse find: silent controls, and every known truth.
+
+Blocks are opened in process. A control with a finding means that the harness accuses falsely; a known
+defect or a taught mistake that goes unseen means that it is blind.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from harness.block import OpenBlock
+from harness.calling import admission, bind
+from harness.probes.accuracy import accuracy
+from harness.probes.overflow import overflow
+from harness.pytest_examples import example_call
+from harness.trial import DTYPES, Case
+from suites.l1 import SUITE as L1
+from suites.mse import SUITE as MSE
+
+SUITES = (L1, MSE)
+MISTAKES = [(suite, item) for suite in SUITES for item in suite.implementations if item.known_bad]
+
+
+def opened(suite, variant="mean", regime="unit_normal", dtype="float32", seed=0):
+    return OpenBlock(suite, Case(suite.name, variant, regime, dtype, "cpu", 7, 5, 1), seed)
+
+
+def serious(answer):
+    assert answer.status == "ok", answer.reason
+    return {(f.kind, f.group) for f in answer.findings if f.severity != "note"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_clean_controls_have_no_finding_above_note(suite, seed):
+    accused, asked = {}, 0
+    for variant in suite.variants:
+        for regime in suite.regimes:
+            for dtype in DTYPES:
+                block = opened(suite, variant.name, regime.name, dtype, seed)
+                for control in (item for item in suite.implementations if item.control):
+                    if admission(suite, control, block.case) is None:
+                        asked += 1
+                        if found := serious(accuracy(block, control.name)):
+                            accused[block.case.id, control.name] = found
+    assert accused == {}
+    assert asked > 4 * len(suite.regimes) * (len(suite.variants) - 1)
+
+
+@pytest.mark.parametrize(("suite", "mistake"), MISTAKES, ids=lambda item: item.name)
+def test_every_mistake_is_an_error_somewhere_and_says_what_to_write(suite, mistake):
+    severities = {
+        f.severity
+        for variant in mistake.contract.variants
+        for f in accuracy(opened(suite, variant), mistake.name).findings
+    }
+    assert "error" in severities
+    assert len(mistake.known_bad) > 40
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_native_is_right_on_every_finite_16_bit_residual(suite, dtype):
+    # Numerics E4: 63,488 values in float16, 65,280 in bfloat16.
+    numbers = overflow(opened(suite, dtype=dtype), "native").numbers
+    counted = {k: v for k, v in numbers.items() if k.startswith("exhaustive_")}
+    assert counted.pop("exhaustive_prediction_inputs") == {"float16": 63488, "bfloat16": 65280}[dtype]
+    assert {k for k in counted if not k.endswith(("_flushed", "_dead_loss"))} == set()
+
+
+@pytest.mark.parametrize(("suite", "leaks"), [(L1, False), (MSE, True)])
+def test_entries_masked_after_the_loss_leak_their_nan_into_the_gradient(suite, leaks):
+    # Catalogue row 36.
+    block = opened(suite, "missing")
+    kinds = {kind for kind, _ in serious(accuracy(block, "masked_after"))}
+    assert kinds == ({"nan_leak"} if leaks else set())
+    assert serious(accuracy(block, "masked_before")) == set()
+
+
+def test_integers_wrap_around_in_the_absolute_error_and_raise_in_the_squared_one():
+    # Catalogue row 37.
+    x, t = torch.tensor([100], dtype=torch.int8), torch.tensor([-100], dtype=torch.int8)
+    assert int(F.l1_loss(x, t, reduction="sum")) == 56
+    with pytest.raises(RuntimeError):
+        F.mse_loss(x, t)
+
+
+def test_examples_hold_for_native_unless_they_say_who_diverges():
+    for suite in SUITES:
+        for example in suite.examples:
+            tensors, options = example_call(example, suite)
+            given = {**suite.variant(example.variant).options, **example.options}
+            got = float(bind(suite.implementation("native"), options, given).loss(tensors))
+            assert example.holds(got) is ("native" not in example.divergent), (suite.name, example.source)
+            assert not example.holds(example.value * 1.01)
+
+
+@pytest.mark.parametrize(
+    ("reduce", "size_average", "expected"),
+    [
+        (None, None, "mean"),
+        (True, True, "mean"),
+        (True, False, "sum"),
+        (None, False, "sum"),
+        (False, True, "none"),
+        (False, False, "none"),
+    ],
+)
+@pytest.mark.parametrize("module", [nn.L1Loss, nn.MSELoss])
+def test_the_legacy_pair_maps_to_a_reduction(module, reduce, size_average, expected):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert module(size_average=size_average, reduce=reduce).reduction == expected
