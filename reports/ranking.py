@@ -75,8 +75,8 @@ class Standing:
 
     @property
     def nonfinite(self) -> bool:
-        """Whether NaN or an infinity came back anywhere where the exact value is finite."""
-        return any(defect.kind in NONFINITE for defect in self.defects) or any(
+        """Whether NaN or an infinity came back where the exact value is finite and an answer is promised."""
+        return any(defect.kind in NONFINITE for defect in self.errors) or any(
             value is not None and not math.isfinite(value) for value in (self.worst_loss, self.worst_gradient)
         )
 

@@ -39,7 +39,7 @@ def main(names: tuple[str, ...], share: float, seed: int) -> None:
         click.echo(f"note: {sentence}")
     start = time.monotonic()
     results = certificates(found.suites.values(), share=share, seed=seed)
-    header = f"{'suite':<28}{'tier':<6}{'bound':>10}{'rows':>8}{'entries':>10}{'worst':>9}{'misses':>8}"
+    header = f"{'suite':<36}{'tier':<6}{'bound':>10}{'rows':>8}{'entries':>10}{'worst':>9}{'misses':>8}"
     click.echo(f"{header}  where")
     for result in results:
         click.echo(_line(result))
@@ -51,9 +51,9 @@ def main(names: tuple[str, ...], share: float, seed: int) -> None:
 
 def _line(result: Certificate) -> str:
     if result.tier is None:
-        return f"{result.suite:<28}uncertified: {result.reason}"
+        return f"{result.suite:<36}uncertified: {result.reason}"
     return (
-        f"{result.suite:<28}{result.tier:<6}{result.rounding:>10.2g}{result.rows:>8}{result.entries:>10}"
+        f"{result.suite:<36}{result.tier:<6}{result.rounding:>10.2g}{result.rows:>8}{result.entries:>10}"
         f"{result.worst:>9.3f}{len(result.misses):>8}  {result.where}"
     )
 

@@ -216,3 +216,13 @@ def test_a_nan_outside_of_what_is_promised_is_not_the_worst_error(tmp_path):
     inside = replace(lost, findings=(replace(leak, outside=False),))
     _, ranks = decided(tmp_path, answers("mine", error=7.0), [inside])
     assert math.isnan(ranks["mine"].worst_gradient)
+
+
+def test_a_nan_outside_of_what_is_promised_does_not_make_a_standing_nonfinite(tmp_path):
+    outside = Finding("nan_leak", "error", "accuracy", "logits/ignored", "NaN", {}, "promises nothing", True)
+    _, ranks = decided(tmp_path, answers("mine", outside))
+    (standing,) = ranks.values()
+    assert standing.rank == "rankable"
+    assert not standing.nonfinite
+    _, ranks = decided(tmp_path, answers("mine", KNOWN))
+    assert all(standing.nonfinite for standing in ranks.values())
