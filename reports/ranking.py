@@ -81,6 +81,11 @@ class Standing:
         )
 
     @property
+    def lost_elsewhere(self) -> bool:
+        """Whether NaN or an infinity came back outside of what is promised; a warning names it."""
+        return any(defect.kind in NONFINITE for defect in self.defects) and not self.nonfinite
+
+    @property
     def worst_error(self) -> float | None:
         """The larger of the worst loss and gradient errors in ulp."""
         return worst_number((self.worst_loss, self.worst_gradient))

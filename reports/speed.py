@@ -163,7 +163,7 @@ def _reason(best: Standing, field: Sequence[Standing], quiet: bool, timed: bool,
         first = "among the fastest" if tied else "fastest"
         lead = f"{first if timed else 'most accurate'} of the {len(field)} {bar}"
     parts = [lead]
-    if best.regimes and not best.nonfinite:
+    if best.regimes and not best.nonfinite and not best.lost_elsewhere:
         parts[0] += f", finite on all {units.counted(best.regimes, 'regime')} of variant {best.variant}"
     if best.worst_error is not None:
         parts.append(f"worst error {units.ulps(best.worst_error)}")

@@ -224,5 +224,6 @@ def test_a_nan_outside_of_what_is_promised_does_not_make_a_standing_nonfinite(tm
     (standing,) = ranks.values()
     assert standing.rank == "rankable"
     assert not standing.nonfinite
+    assert standing.lost_elsewhere
     _, ranks = decided(tmp_path, answers("mine", KNOWN))
     assert all(standing.nonfinite for standing in ranks.values())
