@@ -62,9 +62,18 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
 
 
 def observe(
-    bound: Bound, stand: Standard, dtype: str, device: str, probe: str, *, sample: Sample | None = None
+    bound: Bound,
+    stand: Standard,
+    dtype: str,
+    device: str,
+    probe: str,
+    *,
+    sample: Sample | None = None,
+    described_defects: bool = True,
 ) -> Observation:
     """Calls an implementation on a standard, forward and backward, and judges its answers.
+
+    Without `described_defects` the judgements come without findings for them: a witness costs a proof.
 
     It is called on private copies, or on `sample` where that already holds the same contents.
     Whatever it raises becomes a status or the finding `raises`; no Exception comes out of here.
@@ -103,7 +112,9 @@ def observe(
             continue
         got_gradients[name] = flat
         judged_gradients[name] = judge(stand.gradients[name], flat)
-    findings = [*_described(stand, got_loss, judged_loss, got_gradients, judged_gradients, probe), *findings]
+    if described_defects:
+        defects = _described(stand, got_loss, judged_loss, got_gradients, judged_gradients, probe)
+        findings = [*defects, *findings]
     if changed := overwritten(sample, stand.sample):
         findings.append(plain_finding("overwrites", probe, "inputs", f"wrote into {', '.join(changed)}"))
     split = _split_finding(judged_loss, judged_gradients, probe)

@@ -38,7 +38,7 @@ def spread_over_seeds(block: OpenBlock, name: str) -> Answer:
         return Answer(status or "skipped", reason)
     for repeat in range(SEEDS):
         stand = block.standard(name, repeat)
-        seen = observe(bound, stand, block.case.dtype, block.case.device, NAME)
+        seen = observe(bound, stand, block.case.dtype, block.case.device, NAME, described_defects=False)
         if seen.status != "ok":
             return Answer(seen.status, seen.reason)
         wanted = stand.sample.gradients[0] if stand.sample.gradients else ""
