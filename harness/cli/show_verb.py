@@ -38,6 +38,8 @@ WORST = ("severity", "kind", "implementation", "group", "probe", "trials", "tria
 @click.option(
     "--stand-in", metavar="NAME", default="", help="With --repro: another implementation in its place."
 )
+@click.option("--suite", "suites", multiple=True, help="With --repro: load this suite, as the run did.")
+@click.option("--impl", "implementations", multiple=True, help="With --repro: load this module:function.")
 @click.option("--worst", metavar="N", type=click.IntRange(min=1), help="List the N worst findings instead.")
 @click.pass_context
 def command(
@@ -49,6 +51,8 @@ def command(
     repro: bool,
     finding: str,
     stand_in: str,
+    suites: tuple[str, ...],
+    implementations: tuple[str, ...],
     worst: int | None,
 ) -> None:
     """Print status, numbers, findings and witnesses of TRIAL (an id as in `lossgauge plan --ids`).
@@ -62,8 +66,10 @@ def command(
     layout = "json" if as_json else ctx.obj["layout"]
     if (trial is None) == (worst is None):
         raise UsageError("show: give one trial id, or --worst N to list the worst findings of the run.")
-    if not repro and (finding or stand_in):
-        raise UsageError("show: --finding and --stand-in choose what --repro prints; add --repro.")
+    if not repro and (finding or stand_in or suites or implementations):
+        raise UsageError(
+            "show: --finding, --stand-in, --suite and --impl choose what --repro prints; add --repro."
+        )
     run = load_run(run_path)
     if trial is None:
         click.echo(_listed(_worst(run, worst or 0), layout))
@@ -74,7 +80,7 @@ def command(
         known = sorted({result.trial.id for result in run.results})
         raise UsageError(f"show {wanted}: {run_path} has no such trial.{suggestion(wanted, known)}")
     if repro:
-        click.echo(_script(run, results, finding, stand_in), nl=False)
+        click.echo(_script(run, results, finding, stand_in, suites, implementations), nl=False)
     elif layout == "json":
         click.echo(json.dumps([result.to_json() for result in results], indent=1))
     elif layout in TABLES:
@@ -83,15 +89,23 @@ def command(
         click.echo("\n".join([wanted, *(line for result in results for line in _text(result))]))
 
 
-def _script(run: Run, results: Sequence[Result], kind: str, stand_in: str) -> str:
-    from harness.reproducer.reproduction import selection_of, suite_of
+def _script(
+    run: Run,
+    results: Sequence[Result],
+    kind: str,
+    stand_in: str,
+    suites: tuple[str, ...],
+    implementations: tuple[str, ...],
+) -> str:
+    from harness.reproducer.reproduction import suite_of, trusted
     from harness.reproducer.script import script
     from harness.reproducer.search import reproduced
 
     trial = results[0].trial
-    suite = suite_of(run.manifest, trial.case.suite)
+    selection = trusted(run.manifest, suites, implementations)
+    suite = suite_of(trial.case.suite, selection)
     finding, seed = _chosen(results, kind), int(run.manifest["seed"])
-    found = reproduced(suite, trial, finding, seed, selection_of(run.manifest))
+    found = reproduced(suite, trial, finding, seed, selection)
     return script(
         found,
         identity=run.manifest["environment"]["identity"],

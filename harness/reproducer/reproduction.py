@@ -10,7 +10,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -99,16 +98,29 @@ def _from_command(manifest: Mapping[str, Any]) -> Selection:
     return Selection(value("suite"), value("impl"), inputs)
 
 
-def suite_of(manifest: Mapping[str, Any], name: str) -> Suite:
+def suite_of(name: str, selection: Selection) -> Suite:
     """Returns the suite that a stored run asked; raises UsageError when it is no longer found."""
-    selection = selection_of(manifest)
-    for reference in (s for s in selection.suites if s.endswith(".py")):
-        if not Path(reference).exists():
-            raise UsageError(
-                f"show --repro: the run was made with --suite {reference}, which is not here; call it from "
-                "the directory of the run."
-            )
     suites = discover(selection).suites
     if name not in suites:
         raise UsageError(unknown("show --repro", "suite", name, sorted(suites)))
     return suites[name]
+
+
+def trusted(
+    manifest: Mapping[str, Any], suites: tuple[str, ...], implementations: tuple[str, ...]
+) -> Selection:
+    """Returns what may be loaded for a stored run: the code that the user names, and nothing else.
+
+    A run may come from a stranger, and loading a suite runs it. Raises UsageError where the run had
+    loaded code that the user does not name again.
+    """
+    stored = selection_of(manifest)
+    asked = [("--suite", s) for s in stored.suites if is_reference(s)]
+    asked += [("--impl", i) for i in stored.implementations]
+    if asked and not (suites or implementations):
+        flags = " ".join(f"{flag} {reference}" for flag, reference in asked)
+        raise UsageError(
+            f"show --repro: the run had loaded code by {flags}; a run directory is not trusted to load "
+            f"any: if you know that code, add {flags}."
+        )
+    return Selection(suites or stored.suites, implementations, stored.inputs, known_bad=True)

@@ -89,7 +89,8 @@ def _period(tensor: Tensor) -> int | None:
 
 def quoted(text: str) -> str:
     """Returns text as a string literal in double quotes where it needs no escapes."""
-    return repr(text) if set(text) & set("\"'\\\n") else f'"{text}"'
+    # Stored text may hold any character; a carriage return ends a line of Python as well.
+    return repr(text) if set(text) & set("\"'\\") or not text.isprintable() else f'"{text}"'
 
 
 def short_hex(value: float) -> str:

@@ -168,3 +168,43 @@ def test_showing_imports_no_torch(stored):
         command = [sys.executable, "-c", code, "show", *words, "--run", str(stored)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def from_a_stranger(stored, tmp_path):
+    """A copy of the run whose manifest asks for a suite file that writes a mark when it is loaded."""
+    mark, suite, folder = tmp_path / "mark", tmp_path / "theirs.py", tmp_path / "run"
+    suite.write_text(
+        f"import pathlib; pathlib.Path({str(mark)!r}).touch()\nfrom suites.cross_entropy import SUITE\n",
+        encoding="utf-8",
+    )
+    folder.mkdir()
+    (folder / "results.jsonl").write_bytes((stored / "results.jsonl").read_bytes())
+    manifest = json.loads((stored / "manifest.json").read_text(encoding="utf-8"))
+    selection = {"suites": [str(suite)], "implementations": [], "inputs": "", "known_bad": False}
+    text = json.dumps({**manifest, "selection": selection})
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    return folder, suite, mark
+
+
+def test_a_run_directory_is_not_trusted_to_load_code(from_a_stranger, capsys):
+    folder, suite, mark = from_a_stranger
+    err = shown(folder, capsys, NATIVE, "--repro", code=2)
+    assert f"add --suite {suite}" in err
+    assert not mark.exists()
+
+
+def test_code_that_the_user_names_is_loaded(from_a_stranger, capsys):
+    folder, suite, mark = from_a_stranger
+    assert "def main():" in shown(folder, capsys, NATIVE, "--repro", "--suite", str(suite))
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("reference", ["theirs:SUITE", "somewhere/theirs.py"])
+def test_a_command_text_is_not_trusted_either(reference, stored, capsys, tmp_path):
+    (tmp_path / "results.jsonl").write_bytes((stored / "results.jsonl").read_bytes())
+    manifest = json.loads((stored / "manifest.json").read_text(encoding="utf-8"))
+    config = {"suite": {"value": [reference]}}
+    text = json.dumps({**manifest, "config": config, "command": f"lossgauge run --suite {reference}"})
+    (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
+    assert f"add --suite {reference}" in shown(tmp_path, capsys, NATIVE, "--repro", code=2)
