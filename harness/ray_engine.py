@@ -117,8 +117,9 @@ class RayEngine:
                     yield from self._listen(stream, streams, queue)
         finally:
             for stream in streams:
-                # By force: the batch may hang in a question, and its worker dies with it.
-                with contextlib.suppress(Exception):
+                # By force: the batch may hang in a question, and its worker dies with it. A node that is
+                # gone has nothing left to be cancelled; anything else is to be seen.
+                with contextlib.suppress(self._ray.exceptions.RayError):
                     self._ray.cancel(stream, force=True)
             self.spent_seconds["wall"] = time.monotonic() - start
 

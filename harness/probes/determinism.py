@@ -44,25 +44,24 @@ def determinism(block: OpenBlock, name: str) -> Answer:
     try:
         bound, form = block.bound(name), FORMATS[block.case.dtype]
         first = _answers(bound, stand.sample, stand.upstream, block)
-        with block.ledger.spending("implementation"):
-            for _ in range(REPEATS):
-                again = _answers(bound, stand.sample, stand.upstream, block)
-                _raise_to(numbers, "repeat_ulps", first, again, form)
-                if not findings:
-                    findings += _unrepeatable(first, again, stand)
-            order = torch.arange(len(stand.sample.tensors[0])).flip(0)
-            if stand.sample.layout != "nchw":
-                permuted = _taken(stand.sample, order)
-                upstream = stand.upstream[order] if stand.upstream.dim() else stand.upstream
-                back = _reordered(_answers(bound, permuted, upstream, block), order.numpy())
-                _raise_to(numbers, "permutation_ulps", first, back, form)
-                findings += _neighbours(first, back, stand, "in another order of rows")
-            if not block.suite.implementation(name).compiled:
-                findings += _sliced(bound, stand, block, first, numbers, form)
-                laid = stand.sample.mapped(lambda t: transposed(t) if t.is_floating_point() else t)
-                other = _answers(bound, laid, stand.upstream, block, dense=False)
-                _raise_to(numbers, "layout_ulps", first, other, form)
-                _over_threads(block, name, numbers, form)
+        for _ in range(REPEATS):
+            again = _answers(bound, stand.sample, stand.upstream, block)
+            _raise_to(numbers, "repeat_ulps", first, again, form)
+            if not findings:
+                findings += _unrepeatable(first, again, stand)
+        order = torch.arange(len(stand.sample.tensors[0])).flip(0)
+        if stand.sample.layout != "nchw":
+            permuted = _taken(stand.sample, order)
+            upstream = stand.upstream[order] if stand.upstream.dim() else stand.upstream
+            back = _reordered(_answers(bound, permuted, upstream, block), order.numpy())
+            _raise_to(numbers, "permutation_ulps", first, back, form)
+            findings += _neighbours(first, back, stand, "in another order of rows")
+        if not block.suite.implementation(name).compiled:
+            findings += _sliced(bound, stand, block, first, numbers, form)
+            laid = stand.sample.mapped(lambda t: transposed(t) if t.is_floating_point() else t)
+            other = _answers(bound, laid, stand.upstream, block, dense=False)
+            _raise_to(numbers, "layout_ulps", first, other, form)
+            _over_threads(block, name, numbers, form)
     except Exception as error:
         status, reason = failure(error)
         if status is None and findings:
@@ -82,8 +81,9 @@ def _answers(
         asked = sample.mapped(lambda tensor: tensor.detach().to(device))
         for name in sample.gradients:
             asked[name].requires_grad_(True)
-    loss = bound.loss(asked.tensors)
-    found = gradients_of(loss, asked, private_upstream(upstream, device, loss.dtype))
+    with block.ledger.spending("implementation"):
+        loss = bound.loss(asked.tensors)
+        found = gradients_of(loss, asked, private_upstream(upstream, device, loss.dtype))
     answers = {"loss": np.asarray(loss.detach().cpu().double().reshape(upstream.shape).numpy())}
     if upstream.dim():
         answers["loss"] = answers["loss"].reshape(-1)

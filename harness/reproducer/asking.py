@@ -32,6 +32,8 @@ from harness.trial import Trial
 
 # Batches up to this many rows are searched row by row before they are halved.
 SINGLES = 64
+# What a sample cut to fewer rows may raise in suite, oracle or torch; anything else is a fault and seen.
+TOO_FEW_ROWS = (RuntimeError, IndexError, ValueError, TypeError, ZeroDivisionError)
 
 
 class Asking(Protocol):
@@ -133,7 +135,7 @@ class ByObservation(_Search):
         case = self._trial.case
         try:
             stand = self._stand(kept)
-        except Exception:
+        except TOO_FEW_ROWS:
             return None  # Options or oracle that need the whole batch: this one cannot be made smaller.
         seen = observe(self._bound, stand, case.dtype, case.device, self._finding.probe)
         same = next((f for f in seen.findings if _same(f, self._finding)), None)
@@ -180,7 +182,7 @@ class ByScript(_Search):
             found = self._made(kept, again=True)
         except NoReproducerError:
             raise
-        except Exception:
+        except TOO_FEW_ROWS:
             return None  # What is drawn, judged or indexed needs more rows than these.
         return None if found is None or failure_of(_unsigned(found)) is None else found
 

@@ -18,7 +18,11 @@ NAME = "lossgauge_reproducer"
 
 
 def failure_of(text: str) -> str | None:
-    """Returns the message of the AssertionError that a script fails with, None where it ends otherwise."""
+    """Returns the message of the AssertionError that a script fails with, None where it does not.
+
+    What the implementation raises on these inputs is no failure of the script; a script that cannot be
+    compiled, imported or lacks a name is a fault of ours and is raised.
+    """
     module = ModuleType(NAME)
     with tempfile.TemporaryDirectory() as folder, settings_kept(), stirred(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -26,11 +30,15 @@ def failure_of(text: str) -> str | None:
         path.write_text(text, encoding="utf-8")
         module.__file__ = str(path)
         sys.modules[NAME] = module
+        code = compile(text, str(path), "exec", dont_inherit=True)
         try:
-            exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
+            # The text is our own: copied sources of loaded code and numbers, never text of a run.
+            exec(code, module.__dict__)
             module.main()
         except AssertionError as error:
             return str(error)
+        except (NameError, ImportError):
+            raise
         except Exception:
             return None
         finally:

@@ -65,7 +65,7 @@ def _twice(interview: Interview) -> list[Finding]:
     upstream = torch.full_like(interview.stand.upstream, 3.0)
     stand = interview.stand.under(upstream)
     sample = interview.fresh()
-    loss = interview.bound.loss(sample.tensors)
+    loss = interview.loss(sample.tensors)
     wanted = [sample[name] for name in sample.gradients]
     if not loss.requires_grad:
         return []
@@ -73,7 +73,7 @@ def _twice(interview: Interview) -> list[Finding]:
     found: list[Finding] = []
     for order in ("first", "second"):
         sent = interview.sent(loss, upstream)
-        gradients = torch.autograd.grad(loss, wanted, sent, retain_graph=True, allow_unused=True)
+        gradients = interview.gradients(loss, wanted, sent, retain_graph=True, allow_unused=True)
         pairs = {
             name: (gradient_array(gradient, stand), expected[name])
             for name, gradient in zip(sample.gradients, gradients, strict=True)
@@ -93,7 +93,7 @@ def _value_only(mode: Callable[[], AbstractContextManager[object]]) -> Callable[
             tensors = [
                 tensor.detach().clone().to(interview.case.device) for tensor in interview.sample.tensors
             ]
-            loss = interview.bound.loss(tuple(tensors))
+            loss = interview.loss(tuple(tensors))
         assert interview.plain.loss is not None
         got = loss_array(loss, interview.stand)
         found = news(interview.stand, NAME, loss=(got, interview.plain.loss))
@@ -111,11 +111,11 @@ def _one_at_a_time(interview: Interview) -> list[Finding]:
         sample = interview.fresh()
         for name in sample.gradients:
             sample[name].requires_grad_(name == wanted)
-        loss = interview.bound.loss(sample.tensors)
+        loss = interview.loss(sample.tensors)
         gradient = None
         if loss.requires_grad:
             sent = interview.sent(loss)
-            (gradient,) = torch.autograd.grad(loss, [sample[wanted]], sent, allow_unused=True)
+            (gradient,) = interview.gradients(loss, [sample[wanted]], sent, allow_unused=True)
         if gradient is None:
             found.append(plain_finding("no_gradient", NAME, wanted, f"no gradient reached {wanted}"))
             continue

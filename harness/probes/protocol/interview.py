@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from harness.block import OpenBlock
@@ -74,6 +75,18 @@ class Interview:
     def fresh(self) -> Sample:
         """Returns private copies of the sample on the device."""
         return leaves(self.sample, self.case.device)
+
+    def loss(self, tensors: tuple[Tensor, ...]) -> Tensor:
+        """Calls the implementation; its seconds are its own, those of judging are not."""
+        with self.bound.ledger.spending("implementation"):
+            return self.bound.loss(tensors)
+
+    def gradients(
+        self, loss: Tensor, wanted: list[Tensor], sent: Tensor | None = None, **modes: bool
+    ) -> tuple[Tensor, ...]:
+        """Goes backward through the implementation; `modes`, and None for an unused input, as in torch."""
+        with self.bound.ledger.spending("implementation"):
+            return torch.autograd.grad(loss, wanted, sent, **modes)
 
     def observed(self, stand: Standard, sample: Sample | None = None) -> Observation:
         """Calls the implementation on a standard and judges its answer."""

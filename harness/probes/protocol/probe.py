@@ -63,7 +63,7 @@ def protocol(block: OpenBlock, name: str) -> Answer:
 
 def _asked(question: Question, interview: Interview) -> tuple[list[Finding], str | None]:
     try:
-        with settings_kept(), warnings.catch_warnings(), interview.bound.ledger.spending("implementation"):
+        with settings_kept(), warnings.catch_warnings():
             # What torch has to say about performance under vmap is no concern of a protocol.
             warnings.simplefilter("ignore")
             return [_of(question, finding) for finding in question.ask(interview)], None

@@ -39,11 +39,11 @@ def _inputs_kept(interview: Interview) -> list[Finding]:
             )
             found.append(Finding("version_moved", "warning", NAME, "inputs", sentence))
 
-    loss = interview.bound.loss(sample.tensors)
+    loss = interview.loss(sample.tensors)
     look("forward")
     if loss.requires_grad and not found:
         wanted = [sample[name] for name in sample.gradients]
-        torch.autograd.grad(loss, wanted, interview.sent(loss), allow_unused=True)
+        interview.gradients(loss, wanted, interview.sent(loss), allow_unused=True)
         look("backward")
     for name, value in _tensors(interview.bound.options).items():
         # A weight normalised in place is changed by the first call and looks at rest ever after.
@@ -63,12 +63,12 @@ def _tensors(options: Mapping[str, Any]) -> dict[str, Tensor]:
 def _upstream_kept(interview: Interview) -> list[Finding]:
     """The upstream gradient belongs to the caller."""
     sample = interview.fresh()
-    loss = interview.bound.loss(sample.tensors)
+    loss = interview.loss(sample.tensors)
     if not loss.requires_grad:
         return []
     sent = interview.sent(loss)
     before = sent.clone()
-    torch.autograd.grad(loss, [sample[name] for name in sample.gradients], sent, allow_unused=True)
+    interview.gradients(loss, [sample[name] for name in sample.gradients], sent, allow_unused=True)
     return [] if same_bits(sent, before) else [_overwrites("wrote into the upstream gradient")]
 
 
@@ -77,10 +77,10 @@ def _state_kept(interview: Interview) -> list[Finding]:
     with stirred():
         before = settings()
         sample = interview.fresh()
-        loss = interview.bound.loss(sample.tensors)
+        loss = interview.loss(sample.tensors)
         if loss.requires_grad:
             wanted = [sample[name] for name in sample.gradients]
-            torch.autograd.grad(loss, wanted, interview.sent(loss), allow_unused=True)
+            interview.gradients(loss, wanted, interview.sent(loss), allow_unused=True)
         after = settings()
     changed = [name for name, value in before.items() if after[name] != value]
     if not changed:
@@ -113,7 +113,7 @@ def _result_dtype(interview: Interview) -> list[Finding]:
     declared = interview.block.suite.implementation(interview.name).contract.result_dtype
     first = next(tensor for tensor in interview.sample.tensors if tensor.is_floating_point())
     allowed = declared or str(first.dtype).removeprefix("torch.")
-    loss = interview.bound.loss(interview.fresh().tensors)
+    loss = interview.loss(interview.fresh().tensors)
     got = str(loss.dtype).removeprefix("torch.")
     if got == allowed:
         return []
@@ -128,7 +128,7 @@ def _alone(interview: Interview) -> list[Finding]:
     other = interview.block.standard(interview.name, repeat=1)
     plain = interview.answered(interview.observed(other))
     samples = (interview.fresh(), leaves(other.sample, interview.case.device))
-    losses = [interview.bound.loss(sample.tensors) for sample in samples]
+    losses = [interview.loss(sample.tensors) for sample in samples]
     found: list[Finding] = []
     for stand, sample, loss, expected in zip(
         (interview.stand, other), samples, losses, (interview.plain, plain), strict=True

@@ -40,7 +40,7 @@ def _autocast(interview: Interview) -> list[Finding]:
     case = interview.case
     with torch.autocast(case.device, dtype=torch.bfloat16):
         sample = interview.fresh()
-        loss = interview.bound.loss(sample.tensors)
+        loss = interview.loss(sample.tensors)
     got_dtype = str(loss.dtype).removeprefix("torch.")
     if got_dtype == case.dtype:
         with torch.autocast(case.device, dtype=torch.bfloat16):
@@ -63,12 +63,12 @@ def _second_order(interview: Interview) -> list[Finding]:
     """A Hessian-vector product agrees with the change of the exact gradient."""
     wanted = interview.sample.gradients[0]
     sample = interview.fresh()
-    loss = interview.bound.loss(sample.tensors)
-    (gradient,) = torch.autograd.grad(loss, [sample[wanted]], interview.sent(loss), create_graph=True)
+    loss = interview.loss(sample.tensors)
+    (gradient,) = interview.gradients(loss, [sample[wanted]], interview.sent(loss), create_graph=True)
     generator = generator_for("direction", interview.case.id)
     signs = torch.randint(0, 2, gradient.shape, generator=generator) * 2 - 1
     direction = signs.to(gradient.dtype)
-    (product,) = torch.autograd.grad((gradient * direction.to(gradient.device)).sum(), [sample[wanted]])
+    (product,) = interview.gradients((gradient * direction.to(gradient.device)).sum(), [sample[wanted]])
     exact = gradient_difference(interview, wanted, signs)
     kept = _comparable_rows(interview, wanted, exact)
     got, exact = gradient_array(product, interview.stand)[kept], exact[kept]
@@ -118,7 +118,7 @@ def _functional_gradient(interview: Interview) -> list[Finding]:
 
     def scalar(tensor: Tensor) -> Tensor:
         tensors = tuple(tensor if name == wanted else sample[name] for name in names)
-        loss = interview.bound.loss(tensors)
+        loss = interview.loss(tensors)
         return (loss * interview.stand.upstream.to(loss.device, loss.dtype)).sum()
 
     gradient = torch.func.grad(scalar)(sample[wanted])
@@ -136,7 +136,7 @@ def _mapped(interview: Interview) -> list[Finding]:
         for name in interview.sample
     ]
     with torch.no_grad():
-        losses = torch.vmap(lambda *tensors: interview.bound.loss(tensors))(*pairs)
+        losses = torch.vmap(lambda *tensors: interview.loss(tensors))(*pairs)
     plain = observe(interview.bound, other, interview.case.dtype, interview.case.device, NAME)
     assert interview.plain.loss is not None
     if plain.loss is None:
