@@ -1,16 +1,16 @@
 """What an implementation answered to a standard, forward and backward, and what is wrong with it.
 
-`observe` makes one call on private copies, judges loss and gradients and compares the inputs' bits
-afterwards; whatever is raised becomes a status or the finding `raises`. `news` keeps of
-an answer's defects those that a reference answer on the same inputs does not have: a probe that asks
-about memory layouts must not repeat what the accuracy probe says about the numbers. The trap: an
-entry that is wrong in both answers is no news, an entry that is wrong in another way is.
+`answered` makes one call on private copies and compares the inputs' bits afterwards; whatever is raised
+becomes a status or the finding `raises`. `judged` puts its numbers to the truth; `observe` does both.
+`news` keeps of an answer's defects those that a reference answer on the same inputs does not have: a
+probe that asks about memory layouts must not repeat what the accuracy probe says about the numbers. The
+trap: an entry that is wrong in both answers is no news, an entry that is wrong in another way is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,8 +38,25 @@ class Observation:
     findings: tuple[Finding, ...] = ()
 
     def worst_is_error(self) -> bool:
-        """Tells whether a finding has severity error."""
-        return any(finding.severity == "error" for finding in self.findings)
+        """Tells whether a finding or an undescribed defect has severity error."""
+        judged = (self.loss_judgement, *(self.gradient_judgements or {}).values())
+        defects = [defect for judgement in judged if judgement is not None for defect in judgement.defects]
+        return any(f.severity == "error" for f in self.findings) or any(
+            d.severity == "error" for d in defects
+        )
+
+    def described(self, stand: Standard, probe: str) -> tuple[Finding, ...]:
+        """Returns a finding with its witness for every defect of the judgements, in their order."""
+        if self.loss is None or self.loss_judgement is None:
+            return ()
+        findings = [
+            described(d, stand.loss, self.loss, stand, probe, None) for d in self.loss_judgement.defects
+        ]
+        gradients = self.gradients or {}
+        for name, judgement in (self.gradient_judgements or {}).items():
+            stick = stand.gradients[name]
+            findings += [described(d, stick, gradients[name], stand, probe, name) for d in judgement.defects]
+        return tuple(findings)
 
 
 def overwritten(sample: Sample, stored: Sample) -> list[str]:
@@ -74,6 +91,18 @@ def observe(
     """Calls an implementation on a standard, forward and backward, and judges its answers.
 
     Without `described_defects` the judgements come without findings for them: a witness costs a proof.
+    It is called as by `answered`.
+    """
+    seen = judged(answered(bound, stand, device, probe, sample=sample), stand, probe)
+    if not described_defects:
+        return seen
+    return replace(seen, findings=(*seen.described(stand, probe), *seen.findings))
+
+
+def answered(
+    bound: Bound, stand: Standard, device: str, probe: str, *, sample: Sample | None = None
+) -> Observation:
+    """Calls an implementation on a standard, forward and backward, and leaves its numbers unjudged.
 
     It is called on private copies, or on `sample` where that already holds the same contents.
     Whatever it raises becomes a status or the finding `raises`; no Exception comes out of here.
@@ -97,10 +126,7 @@ def observe(
             return Observation(status, reason)
         return Observation("ok", reason, findings=(plain_finding("raises", probe, "call", reason),))
     findings: list[Finding] = []
-    got_loss = loss_array(loss, stand)
-    judged_loss = judge(stand.loss, got_loss)
-    got_gradients: dict[str, Array] = {}
-    judged_gradients: dict[str, Judgement] = {}
+    gradients: dict[str, Array] = {}
     for name, gradient in found.items():
         if gradient is None:
             findings.append(plain_finding("no_gradient", probe, name, f"no gradient reached {name}"))
@@ -110,22 +136,24 @@ def observe(
             sentence = f"gradient of {name} has shape {tuple(gradient.shape)}"
             findings.append(plain_finding("shape", probe, name, sentence))
             continue
-        got_gradients[name] = flat
-        judged_gradients[name] = judge(stand.gradients[name], flat)
-    if described_defects:
-        defects = _described(stand, got_loss, judged_loss, got_gradients, judged_gradients, probe)
-        findings = [*defects, *findings]
+        gradients[name] = flat
     if changed := overwritten(sample, stand.sample):
         findings.append(plain_finding("overwrites", probe, "inputs", f"wrote into {', '.join(changed)}"))
-    split = _split_finding(judged_loss, judged_gradients, probe)
-    return Observation(
-        "ok",
-        "",
-        got_loss,
-        judged_loss,
-        got_gradients,
-        judged_gradients,
-        tuple(findings) + split,
+    return Observation("ok", loss=loss_array(loss, stand), gradients=gradients, findings=tuple(findings))
+
+
+def judged(seen: Observation, stand: Standard, probe: str) -> Observation:
+    """Returns an answer with its judgements, and a finding where only one side of it is finite."""
+    if seen.loss is None or seen.gradients is None:
+        return seen
+    of_loss = judge(stand.loss, seen.loss)
+    of_gradients = {name: judge(stand.gradients[name], got) for name, got in seen.gradients.items()}
+    split = _split_finding(of_loss, of_gradients, probe)
+    return replace(
+        seen,
+        loss_judgement=of_loss,
+        gradient_judgements=of_gradients,
+        findings=(*seen.findings, *split),
     )
 
 
@@ -183,21 +211,6 @@ def _unlike(stick: Yardstick, got: Array, reference: Array) -> Array:
         near = np.abs(got - reference) <= np.fmax(stick.strict, stick.error)
         same = near | (got == reference) | (np.isnan(got) & np.isnan(reference))
     return np.where(same, stick.truth, got)
-
-
-def _described(
-    stand: Standard,
-    loss: Array,
-    judged_loss: Judgement,
-    gradients: Mapping[str, Array],
-    judged: Mapping[str, Judgement],
-    probe: str,
-) -> list[Finding]:
-    findings = [described(d, stand.loss, loss, stand, probe, None) for d in judged_loss.defects]
-    for name, judgement in judged.items():
-        stick = stand.gradients[name]
-        findings += [described(d, stick, gradients[name], stand, probe, name) for d in judgement.defects]
-    return findings
 
 
 def _split_finding(loss: Judgement, gradients: Mapping[str, Judgement], probe: str) -> tuple[Finding, ...]:

@@ -140,7 +140,8 @@ class _Session:
         elif probe == "protocol":
             from harness.probes.protocol.transforms import warm_up_transforms
 
-            warm_up_transforms()
+            with self._ledger.spending("import"):
+                warm_up_transforms()
         elif probe == "compilation":
             from harness.probes.compilation import warm_up_compiler
 
@@ -153,6 +154,8 @@ class _Session:
         from harness.probes.timing import Measure, copy_bandwidth, time_block, timer_seconds
         from harness.trial import Trial
 
+        if any(self._suites[suite].implementation(name).compiled for suite, name in _timed_names(task)):
+            self._warm_up("compilation")
         bandwidth = copy_bandwidth()
         self._channel.send({"machine": {"copy_bandwidth": bandwidth, "timer_seconds": timer_seconds()}})
         for form in task["blocks"]:
@@ -170,6 +173,14 @@ class _Session:
             measure = Measure.from_json(task["measure"])
             time_block(opened, block.timed(), task["process"], measure, emit, begin)
             self._channel.send({"timed": block.case.id})
+
+
+def _timed_names(task: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Returns suite and name of every implementation that a task times."""
+    from harness.plan import Block
+
+    blocks = [Block.from_json(form) for form in task["blocks"]]
+    return {(block.case.suite, name) for block in blocks for name in block.timed()}
 
 
 def _die_with_parent() -> None:

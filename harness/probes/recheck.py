@@ -21,7 +21,7 @@ from torch import Tensor
 from harness.block import OpenBlock
 from harness.calling import Bound, torch_state_kept
 from harness.judge import Yardstick
-from harness.observation import Observation, gradient_array, loss_array, news, observe, overwritten
+from harness.observation import Observation, answered, gradient_array, judged, loss_array, news, overwritten
 from harness.oracle.reduction import Array
 from harness.outcome import severity
 from harness.results import Finding
@@ -55,7 +55,7 @@ def wrong_under_the_clock(
     several = upstream_for(known.sample, known.options)
     stand = known.under(torch.ones_like(known.upstream) if several is None else several)
     with torch_state_kept():
-        calm = observe(bound, stand, block.case.dtype, block.case.device, probe)
+        calm = answered(bound, stand, block.case.device, probe)
     if calm.loss is None or calm.gradients is None:
         return None
     pairs = {
@@ -75,26 +75,27 @@ def recheck(
 ) -> Finding | None:
     """Asks an implementation again after timing; returns the finding, None when it is as it was."""
     known, unseen = block.standard(name), block.standard(name, repeat=UNSEEN)
-    case = block.case
 
     def asked(stand: Standard, sample: Sample | None = None) -> Observation:
         with torch_state_kept():
-            return observe(bound, stand, case.dtype, case.device, probe, sample=sample)
+            return answered(bound, stand, block.case.device, probe, sample=sample)
 
     again = asked(known)
     if group := difference(before, again, known):
-        return _finding(probe, group, "answers otherwise than before timing on the same inputs", again)
+        return _finding(probe, group, "answers otherwise than before timing on the same inputs", again, known)
     reused = asked(unseen, None if timed is None else refilled(timed, unseen.sample))
     fresh = asked(unseen)
     if group := difference(reused, fresh, unseen):
-        return _finding(probe, group, "answers unseen inputs otherwise in storage that was timed", reused)
+        sentence = "answers unseen inputs otherwise in storage that was timed"
+        return _finding(probe, group, sentence, reused, unseen)
     if not before.worst_is_error() and mostly_wrong(fresh, unseen):
-        return _finding(probe, "loss", "right before timing, wrong on unseen inputs", fresh)
+        return _finding(probe, "loss", "right before timing, wrong on unseen inputs", fresh, unseen)
     return None
 
 
-def _finding(probe: str, group: str, sentence: str, seen: Observation) -> Finding:
-    shown = next((f for f in seen.findings if f.severity == "error"), None)
+def _finding(probe: str, group: str, sentence: str, seen: Observation, stand: Standard) -> Finding:
+    told = judged(seen, stand, probe)
+    shown = next((f for f in (*told.described(stand, probe), *told.findings) if f.severity == "error"), None)
     detail = f": {shown.group}: {shown.message}" if shown is not None else ""
     witness = shown.witness if shown is not None else {}
     return Finding(KIND, severity(KIND), probe, group, f"{sentence}{detail}", witness)

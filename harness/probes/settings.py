@@ -67,7 +67,12 @@ def settings() -> dict[str, object]:
 
 
 def _comparable(state: object) -> object:
-    return state.numpy().tobytes() if isinstance(state, torch.Tensor) else repr(state)
+    """Returns bytes of arrays: printing numpy's 624 words takes a hundred times as long as copying them."""
+    if isinstance(state, torch.Tensor):
+        return state.numpy().tobytes()
+    if isinstance(state, tuple):
+        return tuple(_comparable(part) for part in state)
+    return state.tobytes() if isinstance(state, np.ndarray) else state
 
 
 @contextmanager

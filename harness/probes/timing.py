@@ -24,7 +24,7 @@ from torch import Tensor
 
 from harness.block import OpenBlock
 from harness.calling import Bound, failure, gradients_of, leaves, torch_state_kept
-from harness.observation import Observation, observe
+from harness.observation import Observation, answered, judged
 from harness.probes.recheck import TimedAnswer, recheck, wrong_under_the_clock
 from harness.results import Status
 from harness.sample import Sample
@@ -68,6 +68,7 @@ class Runner:
 
     name: str
     bound: Bound
+    # What it answered before timing; judged by the first process alone, which looks again.
     before: Observation
     loops: dict[str, int] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
@@ -87,7 +88,7 @@ def time_block(
     begin: Callable[[str], None],
 ) -> None:
     """Times the implementations of a block in this process; emits samples, failures, the stop reason."""
-    runners = _ready(block, names, measure, emit, begin)
+    runners = _ready(block, names, process == 0, measure, emit, begin)
     if not runners:
         return
     order = random.Random(f"{block.seed}/{process}/{block.case.id}")
@@ -129,14 +130,20 @@ def time_block(
 
 
 def _ready(
-    block: OpenBlock, names: tuple[str, ...], measure: Measure, emit: Emit, begin: Callable[[str], None]
+    block: OpenBlock,
+    names: tuple[str, ...],
+    looks_again: bool,
+    measure: Measure,
+    emit: Emit,
+    begin: Callable[[str], None],
 ) -> list[Runner]:
     runners = []
     for name in names:
         begin(name)
         try:
             bound = block.bound(name)
-            seen = observe(bound, block.standard(name), block.case.dtype, block.case.device, NAME)
+            stand = block.standard(name)
+            seen = answered(bound, stand, block.case.device, NAME)
             if seen.status != "ok" or any(
                 f.kind in ("raises", "shape", "no_gradient") for f in seen.findings
             ):
@@ -151,7 +158,7 @@ def _ready(
                     }
                 )
                 continue
-            runner = Runner(name, bound, seen)
+            runner = Runner(name, bound, judged(seen, stand, NAME) if looks_again else seen)
             for kind in PASSES:
                 runner.loops[kind] = _calibrated(block, runner, kind, measure)
         except BaseException as error:  # an implementation that calls sys.exit costs itself only
