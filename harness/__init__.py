@@ -13,6 +13,7 @@ from harness.regime import Variant as Variant
 from harness.sample import Sample as Sample
 from harness.sample import Shape as Shape
 from harness.suite import Blind as Blind
+from harness.suite import Evaluate as Evaluate
 from harness.suite import Example as Example
 from harness.suite import Identity as Identity
 from harness.suite import Shapes as Shapes

@@ -86,7 +86,7 @@ class OpenBlock:
         key = (question, tuple(sorted((k, repr(v)) for k, v in definition.items())))
         if key not in self._standards:
             with self.ledger.spending("oracle"):
-                self._standards[key] = make(definition)
+                self._standards[key] = replace(make(definition), ledger=self.ledger)
         return self._standards[key]
 
     def vacuity(self, name: str) -> Mapping[str, str]:

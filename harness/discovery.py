@@ -144,6 +144,8 @@ def import_named(name: str, call: str) -> ModuleType:
         sys.path.append(here)
     try:
         return importlib.import_module(name)
+    except HarnessError as error:  # a suite that says itself why it cannot be had, such as an absent package
+        raise SuiteError(f"{call}: {error}") from None
     except (Exception, SystemExit) as error:
         raise SuiteError(_import_sentence(call, error)) from None
 

@@ -122,14 +122,24 @@ def check_sample(drawn: object, regime: Regime, shape: Shape) -> Sample:
             raise SuiteError(
                 f"{call}: tensor {name!r} is {tensor.dtype}; draw in torch.float64, the harness rounds."
             )
+        if name in drawn.shared:
+            continue
         if tensor.dim() == 0 or tensor.shape[0] != shape.batch:
             raise SuiteError(
                 f"{call}: tensor {name!r} has shape {tuple(tensor.shape)}; the first axis must be the "
                 f"{shape.batch} rows asked for."
             )
-        if tensor.dim() == 2 and tensor.shape[1] != shape.classes:
+        # Beside frames (N, T, C), padded labels (N, S) have an axis of their own, and so have features.
+        if drawn.shared and name == next(iter(drawn)):
+            continue
+        if tensor.dim() == (3 if drawn.layout == "sequences" else 2) and tensor.shape[-1] != shape.classes:
             raise SuiteError(
-                f"{call}: tensor {name!r} has shape {tuple(tensor.shape)}; the second axis must be the "
+                f"{call}: tensor {name!r} has shape {tuple(tensor.shape)}; the last axis must be the "
                 f"{shape.classes} classes asked for."
             )
+    if drawn.shape.classes != shape.classes and drawn.shared:
+        raise SuiteError(
+            f"{call}: tensor {drawn.shared[0]!r} has {drawn.shape.classes} rows; as the first of what all "
+            f"rows share it must have the {shape.classes} classes asked for."
+        )
     return drawn

@@ -101,12 +101,20 @@ def yardstick(
     tail: Array | None = None,
     reach: tuple[Array, Array] | None = None,
     floor: float = 0.0,
+    forgiven: float = 0.0,
 ) -> Yardstick:
-    """Returns the yardstick of a truth; `labels` default to the first group."""
+    """Returns the yardstick of a truth; `labels` default to the first group.
+
+    An error of severity error is beyond `forgiven` times the sensitivity besides (`ClosedForm.staged`).
+    """
+    error = error_bound(truth, form, classes, rows, scale)
+    if forgiven:
+        with np.errstate(over="ignore"):
+            error = error + forgiven * sensitivity
     return Yardstick(
         truth=truth,
         strict=strict_bound(truth, sensitivity, form, classes, rows, rounding) + floor,
-        error=error_bound(truth, form, classes, rows, scale),
+        error=error,
         spacing=ulp(truth, form),
         sensitivity=sensitivity,
         infinite=rounds_to_infinity(truth, form),
@@ -205,7 +213,8 @@ def group_labels(
     names = ("off_target" if masks else "all", "tail", *(name for name, _ in masks), "ignored")
     magnitude = np.abs(np.nan_to_num(gradient))
     if gradient.ndim > 1:
-        top = magnitude.max(axis=1, keepdims=True, initial=0.0)
+        entries = tuple(range(1, gradient.ndim))
+        top = magnitude.max(axis=entries, keepdims=True, initial=0.0)
         labels = np.where(magnitude < top * 2.0**-12, 1, 0).astype(np.int8)
     else:
         labels = np.zeros(gradient.shape, dtype=np.int8)

@@ -74,6 +74,7 @@ def suite_forms(suites: Mapping[str, Suite]) -> dict[str, Any]:
             "regimes": {r.name: r.about for r in suite.regimes},
             "ladders": {ladder.name: ladder.names for ladder in suite.ladders},
             "exhaustive": {each.name: each.names for each in suite.exhaustive},
+            "identities": {each.name: each.about or each.source for each in suite.identities},
             "implementations": {
                 item.name: {
                     "about": item.about,
@@ -81,6 +82,9 @@ def suite_forms(suites: Mapping[str, Suite]) -> dict[str, Any]:
                     "control": item.control,
                     "known_bad": item.known_bad,
                     "compiled": item.compiled,
+                    "definition": {
+                        option: _option_text(value) for option, value in item.contract.definition.items()
+                    },
                     "known": [
                         {"kind": entry.kind, "reason": entry.reason, "upstream": entry.upstream}
                         for entry in item.known
@@ -124,9 +128,12 @@ def question_forms() -> list[dict[str, Any]]:
 
 def _options_text(options: Mapping[str, Any]) -> str:
     return (
-        ", ".join(f"{key}={getattr(value, '__name__', repr(value))}" for key, value in options.items())
-        or "every option neutral"
+        ", ".join(f"{key}={_option_text(value)}" for key, value in options.items()) or "every option neutral"
     )
+
+
+def _option_text(value: Any) -> str:
+    return str(getattr(value, "__name__", repr(value)))
 
 
 def manifest_form(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from harness.calling import Bound, NotALossError, failure, gradients_of, leaves
-from harness.judge import Judgement, Yardstick, judge
+from harness.judge import Defect, Judgement, Yardstick, judge
 from harness.oracle.reduction import Array
 from harness.results import Finding, Status
 from harness.sample import Sample, rows
@@ -37,13 +37,16 @@ class Observation:
     gradient_judgements: Mapping[str, Judgement] | None = None
     findings: tuple[Finding, ...] = ()
 
+    @property
+    def defects(self) -> tuple[Defect, ...]:
+        """The defects of the judgements, the loss's first; `described` makes findings of them."""
+        judgements = (self.loss_judgement, *(self.gradient_judgements or {}).values())
+        return tuple(d for judgement in judgements if judgement is not None for d in judgement.defects)
+
     def worst_is_error(self) -> bool:
-        """Tells whether a finding or an undescribed defect has severity error."""
-        judged = (self.loss_judgement, *(self.gradient_judgements or {}).values())
-        defects = [defect for judgement in judged if judgement is not None for defect in judgement.defects]
-        return any(f.severity == "error" for f in self.findings) or any(
-            d.severity == "error" for d in defects
-        )
+        """Tells whether a finding or a defect has severity error."""
+        severities = [*(defect.severity for defect in self.defects), *(f.severity for f in self.findings)]
+        return "error" in severities
 
     def described(self, stand: Standard, probe: str) -> tuple[Finding, ...]:
         """Returns a finding with its witness for every defect of the judgements, in their order."""

@@ -62,6 +62,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "rounded_twice": Kind(
             "note", "further off than one rounding of the result: something before it was rounded", "rounded"
         ),
+        "identity": Kind(
+            "error", "two ways to say the same number differ by more than both may be off", "identity"
+        ),
         "wrong_while_timed": Kind("error", "right before timing, wrong after it on unseen inputs", "cheats"),
     }
 )

@@ -25,6 +25,7 @@ PROBES = (
     "overflow",
     "determinism",
     "spread",
+    "identity",
     "memory",
     "invalid_input",
     "timing",

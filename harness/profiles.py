@@ -130,7 +130,9 @@ def _quick(composed: Asked, suite: Suite, device: str, sweep: Sweep, left_out: l
 
 
 def _add_protocol(composed: Asked, suite: Suite, device: str, sweep: Sweep, threads: int) -> None:
-    """Asks protocol per variant x dtype, determinism per reduction x dtype, invalid input once.
+    """Asks protocol per variant x dtype, determinism per reduction x dtype, identities per dtype.
+
+    Invalid input is asked once.
 
     Compiled forms are asked where their artefact exists anyway.
     """
@@ -144,6 +146,10 @@ def _add_protocol(composed: Asked, suite: Suite, device: str, sweep: Sweep, thre
             composed.add(
                 case, _names(suite, compiled=None if variant == variants[0] else False), ("determinism",)
             )
+    # Each identity would be an artefact of its own, so compiled forms are not asked.
+    for dtype in dtypes if suite.identities else ():
+        case = _case(suite, variants[0], home, dtype, device, shape, threads)
+        composed.add(case, _names(suite, compiled=False), ("identity",))
     usual = next((dtype for dtype in dtypes if dtype in TIMED_DTYPES), dtypes[0])
     if suite.invalid:
         case = _case(suite, variants[0], home, usual, device, shape, threads)
@@ -210,6 +216,8 @@ def _full(composed: Asked, suite: Suite, device: str, sweep: Sweep, left_out: li
             composed.add(case, _names(suite, compiled=True), ("compilation",))
             if shape == every[0]:
                 composed.add(case, _names(suite), ("overflow",))
+                if suite.identities and variant == variants[0]:
+                    composed.add(case, _names(suite, compiled=False), ("identity",))
                 if suite.invalid and variant == variants[0]:
                     composed.add(case, _names(suite), ("invalid_input",))
 

@@ -1,4 +1,4 @@
-"""Trials as tests: the probes of a run, asked in this process, and the Known entries that they must meet.
+"""Identities and trials as tests: the probes of a run, asked here, and the Known entries they must meet.
 
 The open block is kept from one trial to the next, so that inputs and truth of a case are made once.
 The trap: an entry is stale only when all that it could have covered was asked, so a session that
@@ -10,32 +10,37 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
 
 from harness.block import Answer, OpenBlock, reset_compiler
+from harness.calling import admission
 from harness.implementation import Implementation, Known
 from harness.known import annotated, entry_for
 from harness.outcome import ranked
 from harness.plan import Plan, Refusal
+from harness.probes.identity import NAME as IDENTITY
+from harness.probes.identity import holding
 from harness.probes.registry import PROBE_FUNCTIONS
 from harness.pytest_items import SuiteItem, fail, wrong
 from harness.pytest_settings import Settings
 from harness.results import INCOMPLETE, Finding, Result, to_json_number
-from harness.suite import Suite
+from harness.suite import Identity, Suite
 from harness.sweep import Sweep, planned
-from harness.trial import Case, Trial
+from harness.trial import DTYPES, Case, Trial
 
 # Not invalid_input: it may end the process that asks.
 ASKED_PROBES = ("accuracy", "protocol", "overflow", "determinism")
 
 
 def trials_of(parent: pytest.Module, suite: Suite, settings: Settings) -> Iterator[pytest.Item]:
-    """Yields the trials of the session's profile, refused ones behind them, and the Known entries last."""
+    """Yields identities, the profile's trials, refused ones behind them, and the Known entries last."""
     plan = planned(Sweep(profile=settings.profile), {suite.name: suite})
     desk = Desk(suite, settings)
+    yield from _identities(parent, desk)
     yield from _asked_trials(parent, desk, plan)
     for refusal in plan.refusals:
         if _is_asked(desk, refusal.trial.case):
@@ -45,6 +50,14 @@ def trials_of(parent: pytest.Module, suite: Suite, settings: Settings) -> Iterat
             yield KnownItem.from_parent(
                 parent, name=f"known/{item.name}/{index + 1}", desk=desk, implementation=item, entry=entry
             )
+
+
+def _identities(parent: pytest.Module, desk: Desk) -> Iterator[pytest.Item]:
+    eager = [item for item in desk.suite.implementations if not item.compiled]
+    for one, item in product(desk.suite.identities, eager):
+        name = f"{IDENTITY}/{one.name}/{item.name}"
+        desk.expect(Trial(desk.identity_case(DTYPES[0]), item.name), name)
+        yield IdentityItem.from_parent(parent, name=name, desk=desk, identity=one, implementation=item)
 
 
 def _asked_trials(parent: pytest.Module, desk: Desk, plan: Plan) -> Iterator[pytest.Item]:
@@ -77,10 +90,11 @@ class Desk:
     met: set[tuple[str, int]] = field(default_factory=set)
     _expected: dict[str, dict[str, Trial]] = field(default_factory=dict)
     _open: OpenBlock | None = None
+    _identity_blocks: dict[str, OpenBlock] = field(default_factory=dict)
 
-    def expect(self, trial: Trial) -> None:
-        """Notes a trial that has to be answered before a Known entry can be called stale."""
-        self._expected.setdefault(trial.implementation, {})[trial.id] = trial
+    def expect(self, trial: Trial, name: str = "") -> None:
+        """Notes a trial, or a test named so, that is answered before a Known entry can be called stale."""
+        self._expected.setdefault(trial.implementation, {})[name or trial.id] = trial
 
     def expected(self, implementation: str) -> Mapping[str, Trial]:
         """Returns the collected trials of an implementation by id."""
@@ -98,6 +112,20 @@ class Desk:
             reset_compiler()
         return self._open
 
+    def identity_case(self, dtype: str) -> Case:
+        """Returns the case in whose name identities are asked: the usual variant, regime and shape."""
+        suite = self.suite
+        home = suite.regimes[0]
+        shape = home.shape(suite.shapes.usual)
+        return Case(suite.name, suite.variants[0].name, home.name, dtype, "cpu", *shape, 1)
+
+    def identity_block(self, dtype: str) -> OpenBlock:
+        """Returns the block of that case, kept for the truths that implementations share."""
+        if dtype not in self._identity_blocks:
+            case = self.identity_case(dtype)
+            self._identity_blocks[dtype] = OpenBlock(self.suite, case, self.settings.seed)
+        return self._identity_blocks[dtype]
+
     def heard(self, result: Result) -> Result:
         """Returns a result with its known findings named, and remembers which entries were met."""
         implementation = self.suite.implementation(result.trial.implementation)
@@ -106,6 +134,46 @@ class Desk:
             if entry is not None:
                 self.met.add((implementation.name, implementation.known.index(entry)))
         return annotated(result, implementation, torch.__version__)
+
+
+class IdentityItem(SuiteItem):
+    """Two ways to say the same number, computed with one implementation in every dtype."""
+
+    def __init__(
+        self, *, desk: Desk, identity: Identity, implementation: Implementation, **given: Any
+    ) -> None:
+        super().__init__(**given)
+        self._desk, self._identity, self._implementation = desk, identity, implementation
+        self.marked(
+            IDENTITY,
+            suite=desk.suite.name,
+            implementation=implementation.name,
+            variant=identity.variant,
+            regime=identity.regime,
+        )
+
+    def ask(self) -> None:
+        """Computes both sides in every dtype; skips where no dtype takes them."""
+        desk, item = self._desk, self._implementation
+        results: list[Result] = []
+        reasons: list[str] = []
+        for dtype in DTYPES:
+            block = desk.identity_block(dtype)
+            if (refused := admission(desk.suite, item, block.case)) is not None:
+                reasons.append(refused[1])
+                continue
+            found = holding(block, item.name, self._identity)
+            if found.unsupported:
+                reasons.append(found.unsupported)
+                continue
+            findings = () if found.finding is None else (found.finding,)
+            result = Result(Trial(block.case, item.name), IDENTITY, "ok", findings=findings)
+            results.append(desk.heard(result))
+            self.user_properties.append((f"share_of_bound_{dtype}", to_json_number(found.share)))
+        desk.answered.add(self.name)
+        if not results:
+            pytest.skip(f"unsupported: {reasons[0]}")
+        conclude(item, results)
 
 
 class RefusedItem(SuiteItem):
@@ -177,7 +245,10 @@ class KnownItem(SuiteItem):
         """Tells whether a finding of some kind in a trial could be this one."""
         anything = replace(self._entry, kind=(), group=())
         facts = {**trial.facts(), "kind": "", "group": ""}
-        return any(anything.covers({**facts, "probe": probe}, torch.__version__) for probe in ASKED_PROBES)
+        return any(
+            anything.covers({**facts, "probe": probe}, torch.__version__)
+            for probe in (*ASKED_PROBES, IDENTITY)
+        )
 
 
 def asked(probe: str, block: OpenBlock, name: str) -> Result:

@@ -100,4 +100,4 @@ def _recorded(
         n: tensors[n][rows].double() if tensors[n].is_floating_point() else tensors[n][rows].long()
         for n in names
     }
-    return Sample(gradients=None, layout="rows", **drawn)
+    return Sample(gradients=None, layout="rows", shared=(), **drawn)

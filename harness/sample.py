@@ -3,8 +3,8 @@
 A sample is made in float64 on the CPU by a regime, rounded once to the dtype of the case and then
 handed to oracle and implementation alike, so that both see the *stored* numbers. The oracle and
 the metrics look at rows: `rows()` is the one place that knows how a layout unfolds into
-(rows, classes). The trap: a gradient comes back in the layout of its input, so it has to go
-through the same unfolding before it is compared.
+(rows, classes), `folded()` takes it back. The trap: a gradient comes back in the layout of its input, so
+it has to go through the same unfolding before it is compared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.errors import SuiteError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-Layout = Literal["rows", "nchw", "elements"]
+Layout = Literal["rows", "nchw", "elements", "sequences"]
 
 
 class Shape(NamedTuple):
@@ -31,15 +31,23 @@ class Sample:
     """Named input tensors of a loss, in calling order.
 
     `gradients` names the tensors whose gradient is asked for (default: the first floating one);
-    `layout` is "rows" for (N, C), "nchw" for (N, C, H, W) with targets (N, H, W), or "elements" for (N, C)
-    of which every entry has a loss of its own.
-    Raises SuiteError when a name in `gradients` is not one of the tensors.
+    `layout` is "rows" for (N, C), "nchw" for (N, C, H, W) with targets (N, H, W), "elements" for (N, C)
+    of which every entry has a loss of its own, or "sequences" for (T, N, C), T frames of N sequences with a
+    loss each, beside tensors (N, ...) such as lengths and padded labels. `shared` names parameters, which
+    all rows share: they have no axis of rows and are never cut to some, and their gradient is a sum over
+    rows. The first one has an entry per class; the first tensor then holds features instead of classes.
+    Raises SuiteError when a name in `gradients` or `shared` is not one of the tensors.
     """
 
-    __slots__ = ("_tensors", "gradients", "layout")
+    __slots__ = ("_tensors", "gradients", "layout", "shared")
 
     def __init__(
-        self, *, gradients: tuple[str, ...] | None = None, layout: Layout = "rows", **tensors: Tensor
+        self,
+        *,
+        gradients: tuple[str, ...] | None = None,
+        layout: Layout = "rows",
+        shared: tuple[str, ...] = (),
+        **tensors: Tensor,
     ) -> None:
         if layout not in get_args(Layout):
             raise SuiteError(unknown(f"Sample(layout={layout!r})", "layout", str(layout), get_args(Layout)))
@@ -52,9 +60,17 @@ class Sample:
         for name in wanted:
             if name not in floating:
                 raise SuiteError(unknown(f"Sample(gradients={wanted!r})", "floating tensor", name, floating))
+        for name in shared:
+            if name not in list(tensors)[1:]:
+                raise SuiteError(
+                    unknown(f"Sample(shared={shared!r})", "tensor beside the first", name, list(tensors)[1:])
+                )
+        if shared and layout != "rows":
+            raise SuiteError(f"Sample(shared={shared!r}, layout={layout!r}): parameters go with rows alone.")
         self._tensors: dict[str, Tensor] = dict(tensors)
         self.gradients: tuple[str, ...] = wanted
         self.layout: Layout = layout
+        self.shared: tuple[str, ...] = shared
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -83,6 +99,7 @@ class Sample:
         return Sample(
             gradients=self.gradients if gradients is None else gradients,
             layout=layout or self.layout,
+            shared=self.shared,
             **{**self._tensors, **tensors},
         )
 
@@ -91,6 +108,7 @@ class Sample:
         return Sample(
             gradients=self.gradients,
             layout=self.layout,
+            shared=self.shared,
             **{name: change(tensor) for name, tensor in self._tensors.items()},
         )
 
@@ -98,12 +116,26 @@ class Sample:
         """Returns every tensor unfolded into rows, by name."""
         return {name: rows(tensor, self.layout) for name, tensor in self._tensors.items()}
 
+    def taken(self, index: Tensor) -> Sample:
+        """Returns the sample with these entries of its batch (whole images, all frames of a sequence)."""
+
+        whole = {id(self[name]) for name in self.shared}
+
+        def some(tensor: Tensor) -> Tensor:
+            if not tensor.dim() or id(tensor) in whole:
+                return tensor
+            return tensor.index_select(batch_axis(tensor, self.layout), index.to(tensor.device))
+
+        return self.mapped(some)
+
     @property
     def shape(self) -> Shape:
         """Rows and classes; an element-wise loss has as many rows and entries as its first tensor."""
         first = self.tensors[0]
+        if self.shared:
+            return Shape(first.shape[0], self[self.shared[0]].shape[0])
         unfolded = first if self.layout == "elements" else rows(first, self.layout)
-        return Shape(unfolded.shape[0], unfolded.shape[1] if unfolded.dim() > 1 else 1)
+        return Shape(unfolded.shape[0], unfolded.shape[-1] if unfolded.dim() > 1 else 1)
 
     @property
     def input_bytes(self) -> int:
@@ -119,12 +151,29 @@ class Sample:
 def rows(tensor: Tensor, layout: Layout) -> Tensor:
     """Unfolds a tensor into (rows, classes) or (rows,); the class axis of "nchw" is axis 1.
 
-    In the layout "elements" every entry is a row of its own.
+    In the layout "elements" every entry is a row of its own; in "sequences" a row is (frames, classes).
     """
     if layout == "rows":
         return tensor
+    if layout == "sequences":
+        return tensor.transpose(0, batch_axis(tensor, layout)) if tensor.dim() else tensor
     if layout == "elements":
         return tensor.reshape(-1)
     if tensor.dim() == 4:
         return tensor.permute(0, 2, 3, 1).reshape(-1, tensor.shape[1])
     return tensor.reshape(-1)
+
+
+def folded(unfolded: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
+    """Returns what `rows` unfolded in the layout and shape that it had."""
+    if layout == "sequences" and len(shape) == 3:
+        return unfolded.transpose(0, 1).reshape(shape)
+    if layout == "nchw" and len(shape) == 4:
+        images, classes, height, width = shape
+        return unfolded.reshape(images, height, width, classes).permute(0, 3, 1, 2)
+    return unfolded.reshape(shape)
+
+
+def batch_axis(tensor: Tensor, layout: Layout) -> int:
+    """Returns the axis along which a tensor holds the batch: 1 for the frames (T, N, C) of sequences."""
+    return 1 if layout == "sequences" and tensor.dim() == 3 else 0

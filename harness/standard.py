@@ -9,6 +9,7 @@ that it adds no rounding of its own but differs from row to row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,7 +21,9 @@ from torch import Tensor
 
 from harness.inputs import element_options
 from harness.judge import Yardstick, group_labels, yardstick
-from harness.metrics import FORMATS
+from harness.ledger import Ledger
+from harness.metrics import FORMATS, Format
+from harness.oracle import cycle
 from harness.oracle.autograd import Reference
 from harness.oracle.ball import Ball, enclosure
 from harness.oracle.closed_form import ClosedForm
@@ -43,7 +46,7 @@ class Standard:
     """A stored sample, the options it is asked with, its truth and the bounds around it.
 
     `options` are those of the call, `asked` those of the oracle (the implementation's definition
-    merged in); `row_inputs` holds the tensors unfolded into rows, by name.
+    merged in); `row_inputs` holds the tensors unfolded into rows, by name, and whole what all rows share.
     """
 
     suite: Suite
@@ -58,6 +61,8 @@ class Standard:
     grouping: Mapping[str, Grouping]
     input_sensitivity: Array
     row_inputs: Mapping[str, Tensor]
+    # Where the seconds of proofs are booked: as the oracle's.
+    ledger: Ledger = field(default_factory=Ledger, repr=False, compare=False)
     # What `enclosure` has proved, so that a place is proved once however many answers are wrong there.
     proved: dict[tuple[str, tuple[int, ...]], Ball] = field(default_factory=dict, repr=False, compare=False)
 
@@ -68,9 +73,10 @@ class Standard:
             return None
         if (tensor, place) not in self.proved:
             upstream = self.upstream.reshape(-1).double().numpy()
-            self.proved[tensor, place] = enclosure(
-                form, self.row_inputs, self.asked, upstream, tensor, place, truth=self.truth
-            )
+            with self.ledger.spending("oracle"):
+                self.proved[tensor, place] = enclosure(
+                    form, self.row_inputs, self.asked, upstream, tensor, place, truth=self.truth
+                )
         return self.proved[tensor, place]
 
     def under(self, upstream: Tensor) -> Standard:
@@ -121,13 +127,13 @@ def standard(
     upstream = asked_upstream(sample, options)
     # float64 answers are judged by pairs of float64; anything narrower by float64.
     tier: Tier = "B1" if dtype == "float64" else "B0"
-    row_truth = row_oracle(suite).evaluate(inputs, asked, sample.gradients, tier=tier)
+    row_truth = cycle.evaluated(row_oracle(suite), inputs, asked, sample.gradients, tier=tier)
     truth = reduced(row_truth, asked, upstream.reshape(-1).double().numpy())
     loss = yardstick(
         truth.value,
         truth.value_sensitivity,
         form,
-        classes=_classes(inputs),
+        classes=entries_per_row(sample, inputs),
         rows=truth.reduced_rows,
         rounding=truth.rounding,
         groups=("loss",),
@@ -135,11 +141,12 @@ def standard(
         poisoned=_poisoned(inputs),
         tail=truth.value_tail,
         floor=truth.floor,
+        forgiven=_forgiven(suite, form),
     )
     by_input = np.abs(truth.value)
     with np.errstate(over="ignore"):
         for name in truth.gradients:
-            by_input = by_input + _input_share(inputs[name], row_truth.gradients[name], truth)
+            by_input = by_input + _input_share(inputs[name], row_truth, name, truth)
     stand = Standard(
         suite=suite,
         sample=sample,
@@ -160,24 +167,40 @@ def standard(
 def _gradient_sticks(stand: Standard, truth: Truth) -> dict[str, Yardstick]:
     sticks = {}
     for name, gradient in truth.gradients.items():
-        grouping = stand.grouping[name]
+        grouping, shared = stand.grouping[name], name in truth.shared
+        if shared:
+            # A row adds its features times a gradient of this scale.
+            scale = stand.row_truth.shared[name].largest(truth.row_scale)
+        else:
+            scale = truth.row_scale.reshape(-1, *([1] * (gradient.ndim - 1)))
         sticks[name] = yardstick(
             gradient,
             truth.gradient_sensitivities[name],
             stand.loss.form,
-            classes=_classes(stand.row_inputs),
-            rows=1,
-            rounding=truth.rounding,
+            classes=entries_per_row(stand.sample, stand.row_inputs),
+            rows=len(truth.row_losses) if shared else 1,
+            rounding=truth.rounding_of(name),
             groups=grouping.names,
             labels=grouping.labels,
-            scale=truth.row_scale.reshape(-1, *([1] * (gradient.ndim - 1))),
+            scale=scale,
             is_loss=False,
             poisoned=stand.loss.poisoned,
             tail=truth.gradient_tails.get(name),
             reach=truth.gradient_ranges.get(name),
             floor=truth.floor,
+            forgiven=_forgiven(stand.suite, stand.loss.form),
         )
     return sticks
+
+
+def staged(suite: Suite) -> bool:
+    """Tells whether numbers between inputs and loss may be stored in the dtype (`ClosedForm.staged`)."""
+    return bool(getattr(suite.oracle, "staged", False))
+
+
+def _forgiven(suite: Suite, form: Format) -> float:
+    """Returns what severity error forgives in units of N: one rounding where a family has stages."""
+    return form.roundoff if staged(suite) else 0.0
 
 
 def _groupings(
@@ -188,25 +211,32 @@ def _groupings(
     found = {}
     for name, gradient in truth.gradients.items():
         fitting = [(group, mask) for group, mask in masks.items() if mask.shape == gradient.shape]
-        groups, labels = group_labels(gradient, fitting, ignored)
+        groups, labels = group_labels(gradient, fitting, None if name in truth.shared else ignored)
         found[name] = Grouping(tuple(f"{name}/{group}" for group in groups), labels)
     return found
 
 
-def _classes(inputs: Mapping[str, Tensor]) -> int:
-    first = inputs[next(iter(inputs))]
-    return first.shape[1] if first.dim() > 1 else 1
+def entries_per_row(sample: Sample, inputs: Mapping[str, Tensor]) -> int:
+    """Returns how many entries of unfolded inputs make up a row: what a bound grows with.
+
+    Where a row is projected by what all rows share, these are its classes.
+    """
+    return sample.shape.classes if sample.shared else math.prod(inputs[next(iter(inputs))].shape[1:])
 
 
 def _poisoned(inputs: Mapping[str, Tensor]) -> bool:
     return any(bool(t.isnan().any()) for t in inputs.values() if t.is_floating_point())
 
 
-def _input_share(tensor: Tensor, gradient: Array, truth: Truth) -> Array:
+def _input_share(tensor: Tensor, row_truth: RowTruth, name: str, truth: Truth) -> Array:
     """Returns sum_k |v_k dy/dv_k| of one input, reduced like the value (numerics: A2)."""
+    values = np.nan_to_num(tensor.double().numpy())
     with np.errstate(invalid="ignore", over="ignore"):
-        products = np.abs(np.nan_to_num(tensor.double().numpy()) * gradient)
-        per_row = products.reshape(len(products), -1).sum(axis=1) if len(products) else np.zeros(0)
+        if name in row_truth.shared:
+            per_row = row_truth.shared[name].shares(values)
+        else:
+            products = np.abs(values * row_truth.gradients[name])
+            per_row = products.reshape(len(products), -1).sum(axis=1) if len(products) else np.zeros(0)
         if truth.value.ndim:
             return np.asarray(per_row)
         factor = 1.0 if truth.reduced_rows == 1 else float(truth.row_scale.max(initial=0.0))

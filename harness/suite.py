@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from harness.declaration import Options, by_name, checked_name, patterns, require, unique
 from harness.errors import SuiteError, unknown
 from harness.implementation import Implementation
 from harness.regime import Exhaustive, Invalid, Ladder, Regime, Variant
-from harness.sample import Sample, Shape
+from harness.sample import Layout, Sample, Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,21 +58,45 @@ class Example:
         return abs(got - self.value) <= allowed * (1 + 1e-9)
 
 
+class Evaluate(Protocol):
+    """What the sides of an identity call; both answers are float64 and differentiable."""
+
+    def __call__(self, *tensors: Tensor, **options: Any) -> Tensor:
+        """Returns the unreduced loss that the implementation gives these tensors under these options."""
+
+    def truth(self, family: Suite, layout: Layout = "rows", **given: Any) -> Tensor:
+        """Returns the true loss per row of a family; keywords are its tensors and options by name."""
+
+
+Relation = Literal["equal", "at_least"]
+
+
 @dataclass(frozen=True)
 class Identity:
     """Two ways to say the same number, held by every implementation within its error bound.
 
-    `left(evaluate, sample)` and `right(evaluate, sample)` return per-row tensors, where `evaluate`
-    is the implementation; a side that needs an option which the implementation lacks makes the
-    identity `unsupported` there.
+    `left(evaluate, sample)` and `right(evaluate, sample)` return one float64 number per row, linear in
+    what `evaluate` (the implementation) and `evaluate.truth` (the oracle of a family) return; row i of a
+    side depends on row i of its calls. `sample` holds the stored numbers in float64; its gradients are
+    compared as well. With `relation="at_least"` the left side may be larger, and losses alone are
+    compared. `about` is the equation in words. A side that needs an option which the implementation
+    lacks makes the identity `unsupported` there. Raises SuiteError for an unknown relation.
     """
 
     name: str
-    left: Callable[[Callable[..., Tensor], Sample], Tensor]
-    right: Callable[[Callable[..., Tensor], Sample], Tensor]
+    left: Callable[[Evaluate, Sample], Tensor]
+    right: Callable[[Evaluate, Sample], Tensor]
     variant: str
     regime: str
     source: str = ""
+    about: str = ""
+    relation: Relation = "equal"
+
+    def __post_init__(self) -> None:
+        checked_name(f"Identity({self.name!r})", self.name)
+        if self.relation not in get_args(Relation):
+            call = f"Identity({self.name!r}, relation={self.relation!r})"
+            raise SuiteError(unknown(call, "relation", self.relation, get_args(Relation)))
 
 
 @dataclass(frozen=True)
@@ -202,6 +226,10 @@ class Suite:
                         [v.name for v in self.variants],
                     )
                 )
+
+        for identity in self.identities:
+            call_of_it = f"{call}: Identity({identity.name!r}, variant={identity.variant!r})"
+            by_name(call_of_it, "variant", self.variants, identity.variant)
 
     def _check_options(self, call: str, options: Options) -> None:
         # A suite that declares no options of its own takes whatever its variants name.

@@ -75,8 +75,7 @@ def notes_of(found: Iterable[Vacuous]) -> dict[str, str]:
 
 def _loss_nulls(stand: Standard) -> Iterator[tuple[str, Array]]:
     truth = stand.loss.truth
-    first = stand.row_inputs[next(iter(stand.sample))]
-    classes = first.shape[1] if first.dim() > 1 else 1
+    classes = stand.sample.shape.classes
     yield "zeros", np.zeros_like(truth)
     yield "the constant log C", np.full_like(truth, math.log(max(classes, 2)))
     yield "the sign flipped", -truth

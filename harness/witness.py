@@ -43,8 +43,11 @@ def described(
         "truth": exact.hex(),
         "got": answer.hex(),
         "dtype": form.name,
-        "inputs": _inputs(stand, place),
+        "inputs": _inputs(stand, place, tensor or "loss"),
     }
+    if tensor in stand.sample.shared:
+        # Its place is none of a row.
+        witness["shared"] = True
     if defect.severity != "note":
         ball = stand.enclosure(tensor or "loss", tuple(int(index) for index in place))
         witness["ball"] = "uncertified: the suite states no exact form" if ball is None else ball.as_json()
@@ -59,22 +62,26 @@ def size_in_words(exact: float, answer: float, spacing: float) -> str:
     return f"{where} ({number(abs(answer - exact) / spacing)} ulp)"
 
 
-def _inputs(stand: Standard, place: tuple[Any, ...]) -> dict[str, Any]:
-    """Returns the input row of a place in hex floats; long rows by their largest and the entry."""
-    row = int(place[0]) if place else 0
+def _inputs(stand: Standard, place: tuple[Any, ...], about: str) -> dict[str, Any]:
+    """Returns the input row of a place in hex floats; long rows by their largest and the entry.
+
+    A place in what all rows share is one of a class, not of a row: that class is shown of all such inputs.
+    """
+    row, shared = int(place[0]) if place else 0, stand.sample.shared
     shown: dict[str, Any] = {}
     for name, tensor in stand.row_inputs.items():
-        if not len(tensor):
+        if not len(tensor) or (name in shared) is not (about in shared):
             continue
         entry = tensor[row]
         if entry.dim() == 0:
             shown[name] = _exact_text(entry)
         elif entry.numel() <= WITNESS_ENTRIES:
-            shown[name] = [_exact_text(value) for value in entry]
+            shown[name] = [_exact_text(value) for value in entry.reshape(-1)]
         else:
-            columns = {int(entry.double().nan_to_num().argmax())}
-            columns |= {int(place[1])} if len(place) > 1 else set()
-            shown[name] = {str(c): _exact_text(entry[c]) for c in sorted(columns)}
+            largest = np.unravel_index(int(entry.double().nan_to_num().argmax()), entry.shape)
+            columns = {tuple(int(index) for index in largest)}
+            columns |= {tuple(int(index) for index in place[1:])} if len(place) == tensor.dim() > 1 else set()
+            shown[name] = {", ".join(map(str, c)): _exact_text(entry[c]) for c in sorted(columns)}
             shown[f"{name}_entries"] = entry.numel()
     return shown
 

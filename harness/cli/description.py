@@ -1,8 +1,8 @@
 """One page per suite out of its own declarations: what it is, what it asks, what is known of it.
 
-Nothing here is written twice: formula, contracts, regimes, implementations, known findings, ladders and
-examples are read off the constant `SUITE`. The trap: text in a declaration may hold a pipe, so tables go
-through `harness.cli.rows`.
+Nothing here is written twice: formula, contracts, regimes, implementations, known findings, ladders,
+examples and identities are read off the constant `SUITE`, and so is the table of all suites (`counts`).
+The trap: text in a declaration may hold a pipe, so tables go through `harness.cli.rows`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.cli.rows import table
-from harness.implementation import Implementation, Known
+from harness.implementation import Above, Implementation, Known
 from harness.oracle.closed_form import ClosedForm
 from harness.standard import row_oracle
-from harness.suite import Suite
+from harness.suite import Example, Suite
 from harness.units import counted
 
 
@@ -45,7 +45,23 @@ def _lines(suite: Suite) -> Iterator[str]:
     yield from _section(
         "Regimes",
         ("regime", "inputs", "fixes"),
-        [(r.name, r.about, _fixed({"batch": r.batch, "classes": r.classes})) for r in suite.regimes],
+        [
+            (r.name, _needing(r.about, r.needs), _fixed({"batch": r.batch, "classes": r.classes}))
+            for r in suite.regimes
+        ],
+    )
+    yield from _section(
+        "Shapes",
+        ("asked for", "batch x classes"),
+        [
+            (words, ", ".join(f"{shape.batch} x {shape.classes}" for shape in shapes))
+            for words, shapes in (
+                ("every question", (suite.shapes.usual,)),
+                ("accuracy over a covering set", suite.shapes.covering),
+                ("time and memory", suite.shapes.timed),
+            )
+            if shapes
+        ],
     )
     yield from _section(
         "Ladders and exhaustive questions",
@@ -77,10 +93,60 @@ def _lines(suite: Suite) -> Iterator[str]:
     )
     yield from _section(
         "Worked examples",
-        ("value", "variant", "source", "note"),
-        [(f"{e.value:.{e.digits}f}", e.variant, e.source, e.note) for e in suite.examples],
+        ("value", "variant", "dtype", "source", "note"),
+        [(f"{e.value:.{e.digits}f}", _asked(e), e.dtype, e.source, _notes(e)) for e in suite.examples],
     )
-    yield from _section("Identities", ("identity", "source"), [(i.name, i.source) for i in suite.identities])
+    yield from _section(
+        "Identities",
+        ("identity", "says", "variant", "regime", "source"),
+        [(i.name, i.about, i.variant, i.regime, i.source) for i in suite.identities],
+    )
+    yield "## Ask it\n"
+    yield f"""```
+lossgauge run --suite {suite.name}
+lossgauge list --describe {suite.name}
+python -m harness.cli.certify --suite {suite.name}
+```
+"""
+
+
+HEADS = (
+    "suite",
+    "implementations",
+    "clean controls",
+    "compiled",
+    "known bad",
+    "variants",
+    "regimes",
+    "ladders",
+    "exhaustive",
+    "refusals",
+    "identities",
+    "examples",
+    "known findings",
+)
+
+
+def counts(suite: Suite) -> tuple[int, ...]:
+    """Returns how many of everything a suite declares, in the order of HEADS after the name.
+
+    `implementations` are those of an ordinary run: those that are known to be bad stand apart.
+    """
+    asked = [item for item in suite.implementations if not item.known_bad]
+    return (
+        len(asked),
+        sum(item.control for item in asked),
+        sum(item.compiled for item in asked),
+        len(suite.implementations) - len(asked),
+        len(suite.variants),
+        len(suite.regimes),
+        len(suite.ladders),
+        len(suite.exhaustive),
+        len(suite.invalid),
+        len(suite.identities),
+        len(suite.examples),
+        len(list(_known(suite))),
+    )
 
 
 def _section(title: str, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
@@ -112,8 +178,11 @@ def _known(suite: Suite) -> Iterator[tuple[str, ...]]:
             holders.setdefault(entry, []).append(item.name)
     for entry, names in holders.items():
         upstream = f" ({entry.upstream})" if entry.upstream else ""
-        scope = _scope(entry, ("probe", "variant", "regime", "dtype", "group"))
-        yield ", ".join(names), ", ".join(entry.kind), scope, f"{entry.reason}{upstream}"
+        scope = _scope(entry, ("probe", "variant", "regime", "dtype", "device", "group"))
+        if entry.torch:
+            scope += f" under torch {entry.torch}"
+        outside = "; outside of what is promised" if entry.outside else ""
+        yield ", ".join(names), ", ".join(entry.kind), scope, f"{entry.reason}{upstream}{outside}"
 
 
 def _scope(entry: object, names: tuple[str, ...]) -> str:
@@ -133,8 +202,32 @@ def _domain(item: Implementation) -> str:
         )
         if values
     ]
+    if contract.result_dtype is not None:
+        parts.append(f"the loss in {contract.result_dtype}")
     parts += [f"{name} = {_value(value)}" for name, value in contract.definition.items()]
+    if isinstance(item.skip, Above):
+        limits = {"batch": item.skip.batch, "classes": item.skip.classes}
+        parts.append(f"not above {_fixed(limits)}")
+    elif item.skip is not None:
+        parts.append("skips some shapes")
     return "; ".join(parts) or "everything"
+
+
+def _needing(about: str, options: Sequence[str]) -> str:
+    return f"{about} Needs {', '.join(options)}." if options else about
+
+
+def _asked(example: Example) -> str:
+    """Returns the variant of an example, with the options that it puts on top of it."""
+    return f"{example.variant}, {_options(example.options)}" if example.options else example.variant
+
+
+def _notes(example: Example) -> str:
+    """Returns what is to be known of an example: its tolerance, its note and who does not give it."""
+    parts = [] if example.tolerance is None else [f"within {example.tolerance:g}"]
+    parts += [example.note] if example.note else []
+    parts += [f"not {name}: {reason}" for name, reason in example.divergent.items()]
+    return "; ".join(parts)
 
 
 def _fixed(axes: Mapping[str, int | None]) -> str:

@@ -23,7 +23,7 @@ profile = "quick"             # quick, full or llm
 # batch = [64, 4096]
 # classes = [10, 1000]
 # threads = [1]
-# probe = ["accuracy", "protocol", "overflow", "determinism", "spread", "memory", "invalid_input"]
+# probe = ["accuracy", "protocol", "overflow", "determinism", "spread", "identity", "memory", "invalid_input"]
 
 # [[sweep.exclude]]           # trials that match every key are left out
 # impl = "naive_loop"

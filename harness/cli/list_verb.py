@@ -19,10 +19,17 @@ WHAT = ("suites", "implementations", "regimes", "variants", "dtypes", "devices",
 @click.option(
     "--describe", metavar="SUITE", help="Print the page of a suite: a name, file.py or module:SUITE."
 )
+@click.option("--table", "as_table", is_flag=True, help="Print what every suite declares, counted.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_context
 def command(
-    ctx: click.Context, /, what: str, suite: tuple[str, ...], describe: str | None, as_json: bool
+    ctx: click.Context,
+    /,
+    what: str,
+    suite: tuple[str, ...],
+    describe: str | None,
+    as_table: bool,
+    as_json: bool,
 ) -> None:
     """List suites (default), implementations, regimes, variants, dtypes, devices, probes or runs."""
     if describe is not None:
@@ -30,8 +37,11 @@ def command(
         return
     if what not in WHAT:
         raise UsageError(unknown(f"list {what}", "list of", what, WHAT))
-    rows = _runs() if what == "runs" else _rows(what, suite)
     layout = "json" if as_json else ctx.obj["layout"]
+    if as_table:
+        click.echo(_counted(suite, layout))
+        return
+    rows = _runs() if what == "runs" else _rows(what, suite)
     if layout in TABLES:
         click.echo(table(layout, ("name", "about"), rows))
         return
@@ -50,6 +60,32 @@ def _page(reference: str) -> str:
 
     found = discover(Selection(suites=(reference,), known_bad=True))
     return "\n".join(described(suite) for suite in found.suites.values())
+
+
+def _counted(references: tuple[str, ...], layout: str) -> str:
+    """Returns the table of what the suites declare, with a line of sums, in the form that is asked for."""
+    from harness.cli.description import HEADS, counts
+    from harness.discovery import Selection, discover
+
+    found = discover(Selection(suites=references, known_bad=True))
+    for sentence in found.broken:
+        click.echo(sentence, err=True)
+    numbers = {name: counts(suite) for name, suite in found.suites.items()}
+    if layout == "json":
+        return json.dumps(
+            [dict(zip(HEADS, (name, *row), strict=True)) for name, row in numbers.items()], indent=1
+        )
+    sums = tuple(sum(column) for column in zip(*numbers.values(), strict=True))
+    lines = [(name, *map(str, row)) for name, row in [*numbers.items(), (f"{len(numbers)} suites", sums)]]
+    if layout in TABLES:
+        return table(layout, HEADS, lines)
+    widths = [max(len(line[place]) for line in (HEADS, *lines)) for place in range(len(HEADS))]
+    return "\n".join(
+        "  ".join(
+            f"{text:>{width}}" if place else f"{text:<{width}}" for place, (text, width) in cells
+        ).rstrip()
+        for cells in (list(enumerate(zip(line, widths, strict=True))) for line in (HEADS, *lines))
+    )
 
 
 def _rows(what: str, references: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -25,6 +25,8 @@ from harness.oracle.truth import Truth, reduced
 
 PRECISIONS = (128, 256, 512, 1024)
 LARGEST_SUM = 1 << 15
+# An element costs an exponential, an entry that all rows share a product.
+PRODUCTS_PER_ELEMENT = 8
 # Bits by which a ball must be narrower than an ulp of float64.
 NARROWER = 20
 
@@ -85,8 +87,10 @@ def enclosure(
     if form.exact is None:
         raise TypeError("enclosure(): this closed form declares no `exact`; only a-priori bounds hold.")
     first = next(iter(inputs.values()))
-    everything = tensor == "loss" and options["reduction"] != "none"
-    elements = first.numel() if everything else first.numel() // max(len(first), 1)
+    everything = tensor in form.shared or (tensor == "loss" and options["reduction"] != "none")
+    elements = first.numel() // max(len(first), 1)
+    elements += sum(inputs[n].numel() for n in form.shared if n in inputs) // PRODUCTS_PER_ELEMENT
+    elements *= len(first) if everything else 1
     if elements > LARGEST_SUM:
         return a_priori(form, inputs, options, upstream, tensor, place, truth=truth)
     ball = arb("nan")
@@ -103,12 +107,12 @@ def row_ball(
 ) -> tuple[Any, Mapping[str, list[Any]]]:
     """Returns loss and gradients of one stored row before reduction, at the working precision of flint."""
     assert form.exact is not None
-    stored = {n: (t[row].double() if t.is_floating_point() else t[row]).tolist() for n, t in inputs.items()}
-    return form.exact(stored, as_numbers(options))
+    own = {n: t if n in form.shared else t[row] for n, t in inputs.items()}
+    return form.exact(as_numbers(own), as_numbers(options))
 
 
 def as_numbers(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns options with tensors as lists of the stored numbers."""
+    """Returns options or inputs with tensors as lists of the stored numbers."""
     return {
         name: (value.double() if value.is_floating_point() else value).tolist()
         if isinstance(value, Tensor)
@@ -137,12 +141,33 @@ def _reduced_ball(
         if denominator.is_zero() and options.get("empty_mean") == "zero":
             return arb(0)
         return _divided(total, denominator)
+    if tensor in form.shared:
+        return _over_rows(form, inputs, options, upstream, tensor, place)
     _, gradients = row_ball(form, inputs, options, place[0])
-    entry = gradients[tensor][place[1]] if len(place) > 1 else gradients[tensor][0]
+    # `exact` lists the entries of a row one after another, whatever axes they have.
+    inner = tuple(inputs[tensor].shape[1:])
+    entry = gradients[tensor][int(np.ravel_multi_index(place[1:], inner)) if inner else 0]
     above = 1.0 if upstream is None else float(upstream[place[0] if reduction == "none" else 0])
     if reduction == "mean":
         return entry * _divided(arb(above), _denominator(form, inputs, options, count))
     return entry * arb(above)
+
+
+def _over_rows(
+    form: ClosedForm,
+    inputs: Mapping[str, Tensor],
+    options: Mapping[str, Any],
+    upstream: Array | None,
+    tensor: str,
+    place: tuple[int, ...],
+) -> Any:
+    """Returns one entry of the gradient of an input that all rows share: the sum of what they add."""
+    reduction, count, total = options["reduction"], len(next(iter(inputs.values()))), arb(0)
+    for row in range(count):
+        left, right = row_ball(form, inputs, options, row)[1][tensor]
+        above = 1.0 if upstream is None else float(upstream[row if reduction == "none" else 0])
+        total += left[place[0]] * (right[place[1]] if len(place) > 1 else right[0]) * arb(above)
+    return _divided(total, _denominator(form, inputs, options, count)) if reduction == "mean" else total
 
 
 def _denominator(
@@ -221,5 +246,5 @@ def a_priori(
     if math.isinf(middle):
         return Ball("infinite", middle, 0.0, 0.0, tier, 53)
     # Two roundings: of N itself and of this product.
-    radius = float(truth.rounding * sensitivity[index] * (1 + 2.0**-50) + truth.floor)
+    radius = float(truth.rounding_of(tensor) * sensitivity[index] * (1 + 2.0**-50) + truth.floor)
     return Ball("enclosed", middle, tail, float(np.nextafter(radius, np.inf)), tier, 53)

@@ -116,7 +116,8 @@ def _cells(
                     kept = min(count, max(LEAST_ROWS, math.ceil(share * count)))
                     generator = generator_for(seed, "certified rows", suite.name, cell)
                     taken = torch.randperm(count, generator=generator)[:kept]
-                    yield cell, {n: t[taken] for n, t in inputs.items()}, options, sample.gradients
+                    kept_rows = {n: t if n in sample.shared else t[taken] for n, t in inputs.items()}
+                    yield cell, kept_rows, options, sample.gradients
 
 
 def narrow_row(
@@ -126,7 +127,8 @@ def narrow_row(
     for bits in PRECISIONS:
         with flint.ctx.workprec(bits):
             loss, gradients = row_ball(form, inputs, options, row)
-            if is_narrow(loss) and all(is_narrow(ball) for entries in gradients.values() for ball in entries):
+            entries = (gradients[name][0] if name in form.shared else gradients[name] for name in gradients)
+            if is_narrow(loss) and all(is_narrow(ball) for balls in entries for ball in balls):
                 return loss, gradients
     return loss, gradients
 
@@ -141,12 +143,17 @@ def _extended(
         ("loss", (row,), float(truth.losses[row]), tail, float(truth.sensitivities[row]), loss)
     ]
     for name, highs in truth.gradients.items():
-        of_row = np.atleast_1d(highs[row])
+        of_row = np.ravel(highs[row])
         tailed = name in truth.gradient_tails
-        tails = np.atleast_1d(truth.gradient_tails[name][row]) if tailed else np.zeros_like(of_row)
-        bounds = np.atleast_1d(truth.gradient_sensitivities[name][row])
+        tails = np.ravel(truth.gradient_tails[name][row]) if tailed else np.zeros_like(of_row)
+        bounds = np.ravel(truth.gradient_sensitivities[name][row])
         for column, ball in enumerate(gradients[name]):
             values = float(of_row[column]), float(tails[column]), float(bounds[column])
+            entries.append((name, (row, column), *values, ball))
+    for name, products in truth.shared.items():
+        # The other factor of the product are stored numbers; what is left is the sum over rows.
+        for column, ball in enumerate(gradients[name][0]):
+            values = float(products.left[row, column]), 0.0, float(products.sensitivity[row, column])
             entries.append((name, (row, column), *values, ball))
     worst, where, misses = certificate.worst, certificate.where, list(certificate.misses)
     for name, place, high, low, sensitivity, ball in entries:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from harness.errors import SuiteError
+from harness.oracle.contraction import RowProducts
 from harness.oracle.pair import Pair, finite_low, log1p, plus, product
 from harness.oracle.truth import FLOAT64_ROUNDOFF, RowTruth, Tier
 
@@ -88,11 +90,16 @@ class ClosedForm:
     of 2^-53 times the sensitivity, `pair_rounding` that of B1 in units of the sensitivity: both are
     stated by the family, granted by the judge, and put to the test by `nox -s certify`. `kinks(terms)` gives
     the lowest and highest element of the subdifferential, {name: (low, high)}, equal off the kinks; any
-    element between them is a right gradient.
+    element between them is a right gradient. `shared` names the inputs that all rows share
+    (`Sample.shared`): `terms` is given them whole, `gradient` returns (left (R, C), right (R, H) or (R,)) for
+    each, the outer product of which every row adds (`RowProducts`), `gradient_sensitivity` what u multiplies
+    in left, and `exact` the same two lists of one row. `staged` says that an implementation may store
+    numbers between the inputs and the loss, such as projected logits, in the dtype: that is a warning where
+    it shows, and an error only beyond u N, what rounding the inputs once may do.
     """
 
     rows: Callable[[Any], Tensor]
-    gradient: Callable[[Any], Mapping[str, Tensor]]
+    gradient: Callable[[Any], Mapping[str, Any]]
     sensitivity: Callable[[Any], Tensor]
     gradient_sensitivity: Callable[[Any], Mapping[str, Tensor]]
     denominator: Callable[[Inputs, Options], Tensor]
@@ -102,6 +109,14 @@ class ClosedForm:
     pairs: Callable[[Inputs, Options, Mapping[str, Pair]], PairTerms] | None = None
     pair_rounding: float = 2.0**-60
     kinks: Callable[[Any], Mapping[str, tuple[Tensor, Tensor]]] | None = None
+    shared: tuple[str, ...] = ()
+    staged: bool = False
+
+    def __post_init__(self) -> None:
+        if self.shared and self.pairs is not None:
+            raise SuiteError(
+                "ClosedForm(shared=..., pairs=...): tier B1 has no sums over rows; leave one out."
+            )
 
     @property
     def label(self) -> str:
@@ -185,14 +200,17 @@ class ClosedForm:
         count = first.shape[0]
         losses = torch.empty(count, dtype=torch.float64)
         loss_sensitivities = torch.ones(count, dtype=torch.float64)
-        gradients = {name: _like(inputs[name]) for name in wanted} if values else {}
-        gradient_sensitivities = {name: _like(inputs[name]) for name in wanted} if sensitivities else {}
+        own = [name for name in wanted if name not in self.shared]
+        gradients = {name: _like(inputs[name]) for name in own} if values else {}
+        gradient_sensitivities = {name: _like(inputs[name]) for name in own} if sensitivities else {}
+        products = {name: _Products() for name in wanted if name in self.shared}
         ranges: dict[str, tuple[Tensor, Tensor]] = {}
         with torch.no_grad(), one_thread():
             prepared = {name: _double(value) for name, value in options.items()}
             stored = {name: tensor.detach().cpu() for name, tensor in inputs.items()}
+            whole = {name: _double(stored.pop(name)) for name in self.shared if name in stored}
             for rows in chunks(inputs, CHUNK_ELEMENTS) if values or sensitivities else ():
-                chunk = {name: _double(tensor[rows]) for name, tensor in stored.items()}
+                chunk = {name: _double(tensor[rows]) for name, tensor in stored.items()} | whole
                 terms = self.terms(chunk, prepared)
                 if values:
                     losses[rows] = self.rows(terms)
@@ -201,6 +219,8 @@ class ClosedForm:
                     for name, entries in self.gradient_sensitivity(terms).items():
                         if name in gradient_sensitivities:
                             gradient_sensitivities[name][rows] = entries
+                        elif name in products:
+                            products[name].sensitivity.append(entries)
                 for name, ends in self.kinks(terms).items() if self.kinks is not None else ():
                     if name in wanted:
                         kept = ranges.setdefault(name, (_like(inputs[name]), _like(inputs[name])))
@@ -208,6 +228,9 @@ class ClosedForm:
                 for name, entries in self.gradient(terms).items() if values else ():
                     if name in gradients:
                         gradients[name][rows] = entries
+                    elif name in products:
+                        products[name].left.append(entries[0])
+                        products[name].right.append(entries[1])
             denominator = self.denominator(
                 {name: _double(t) if t.dim() == 1 else t for name, t in inputs.items()}, prepared
             )
@@ -220,7 +243,25 @@ class ClosedForm:
             rounding=self.rounding("B0"),
             floor=FLOOR,
             gradient_ranges={name: (low.numpy(), high.numpy()) for name, (low, high) in ranges.items()},
+            shared={name: parts.together(inputs[name]) for name, parts in products.items()} if values else {},
         )
+
+
+@dataclass
+class _Products:
+    """What the rows of each chunk add to the gradient of an input that all rows share."""
+
+    left: list[Tensor] = field(default_factory=list)
+    right: list[Tensor] = field(default_factory=list)
+    sensitivity: list[Tensor] = field(default_factory=list)
+
+    def together(self, shared: Tensor) -> RowProducts:
+        """Returns the parts of all rows; no rows add nothing."""
+        empty = torch.empty(0, len(shared), dtype=torch.float64)
+        left = torch.cat([empty, *self.left])
+        right = torch.cat([torch.empty(0, *shared.shape[1:], dtype=torch.float64), *self.right])
+        known = torch.cat([empty, *self.sensitivity]) if self.sensitivity else torch.ones_like(left)
+        return RowProducts(left.numpy(), right.numpy(), known.numpy())
 
 
 def chunks(inputs: Inputs, elements: int) -> Iterator[slice]:

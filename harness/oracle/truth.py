@@ -2,9 +2,9 @@
 
 With per-row losses L_i, gradients g_i and reduction weight c_i (1/denominator for mean, the
 upstream gradient for none, 1 for sum): value = sum c_i L_i, gradient = c_i g_i, and the same factors
-scale the sensitivities. Tier B1 states every number as high + low, two float64: the difference to a
-result is (got - high) - low, in this order. The trap: the floor of the strict rule looks at gradients
-*before* reduction, so `row_scale` travels along.
+scale the sensitivities; an input that all rows share has the gradient sum c_i g_i. Tier B1 states every
+number as high + low, two float64: the difference to a result is (got - high) - low, in this order. The
+trap: the floor of the strict rule looks at gradients *before* reduction, so `row_scale` travels along.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from torch import Tensor
 
+from harness.oracle.contraction import ROUNDOFFS, RowProducts
 from harness.oracle.reduction import Array, exact_pair_sum, exact_sum, pair_quotient, quotient, scaled_pair
 
 Tier = Literal["B0", "B1"]
@@ -25,6 +26,8 @@ REDUCTION_ROUNDOFFS = 4.0
 # The same with pairs: sums and quotients are right to 2^-106, the product of pairs to 2^-102; measured
 # against exact fractions 2^-104.4 (`test_pair_reduction`), stated with room.
 PAIR_REDUCTION_ROUNDING = 2.0**-100
+# One more for the factor of a row.
+CONTRACTION_ROUNDING = (ROUNDOFFS + 1) * FLOAT64_ROUNDOFF
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class RowTruth:
     error in units of the sensitivity: |oracle - exact| <= rounding * N + floor, where `floor` is a few
     of the smallest numbers of float64. `gradient_ranges` holds the lowest and highest element of the
     subdifferential of an input; every element is right at a kink. With tier B1 the tails are the low
-    parts: the truth is `losses + loss_tails` and `gradients[name] + gradient_tails[name]`.
+    parts: the truth is `losses + loss_tails` and `gradients[name] + gradient_tails[name]`. `shared` holds
+    the gradients of inputs that all rows share, as what each row adds to them.
     """
 
     losses: Array
@@ -49,6 +53,7 @@ class RowTruth:
     tier: Tier = "B0"
     floor: float = 0.0
     gradient_ranges: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    shared: Mapping[str, RowProducts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class Truth:
     NaN in `value` or a gradient means undefined: the implementation must answer NaN there (or, for
     a gradient, 0). `reduced_rows` is 1 without reduction. With tier B1 `value_tail` and
     `gradient_tails` are the low parts, 0 where the high part is not finite; without them the truth is
-    the high part alone. |truth - exact| <= rounding * N + floor.
+    the high part alone. |truth - exact| <= rounding * N + floor, and CONTRACTION_ROUNDING * N more for the
+    gradients of `shared` inputs, which are sums over rows.
     """
 
     value: Array
@@ -74,6 +80,11 @@ class Truth:
     tier: Tier = "B0"
     floor: float = 0.0
     gradient_ranges: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    shared: frozenset[str] = frozenset()
+
+    def rounding_of(self, tensor: str) -> float:
+        """Returns the oracle's own error in units of N: of "loss", or of the gradient of an input."""
+        return self.rounding + (CONTRACTION_ROUNDING if tensor in self.shared else 0.0)
 
 
 class RowOracle(Protocol):
@@ -137,6 +148,9 @@ def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) 
             )
         else:
             gradients[name] = _scaled(entries, row_factor)
+    sensitivities = {name: _scaled(n, np.abs(row_factor)) for name, n in rows.gradient_sensitivities.items()}
+    for name, products in rows.shared.items():
+        gradients[name], sensitivities[name] = products.summed(row_factor)
     if rows.tier == "B1":
         added = PAIR_REDUCTION_ROUNDING
     else:
@@ -146,9 +160,7 @@ def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) 
         value_sensitivity=np.asarray(sensitivity, dtype=np.float64),
         reduced_rows=1 if reduction == "none" else max(count, 1),
         gradients=gradients,
-        gradient_sensitivities={
-            name: _scaled(n, np.abs(row_factor)) for name, n in rows.gradient_sensitivities.items()
-        },
+        gradient_sensitivities=sensitivities,
         row_scale=np.abs(row_factor) * weight,
         row_losses=rows.losses,
         rounding=rows.rounding + added,
@@ -160,6 +172,7 @@ def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) 
             name: _ordered(_scaled(low, row_factor), _scaled(high, row_factor))
             for name, (low, high) in rows.gradient_ranges.items()
         },
+        shared=frozenset(rows.shared),
     )
 
 

@@ -117,6 +117,8 @@ def _gradient_numbers(
         scale = stand.truth.row_scale.reshape(-1, *([1] * (truth.ndim - 1)))
         floor = judgement.errors / (form.roundoff * np.maximum(scale, np.abs(truth)))
         signed = stick.off(got) / stick.spacing
+        # Errors of entries that are 0 count in the smallest numbers there are.
+        bias = float(np.mean(_finite(signed))) if np.isfinite(signed).any() else math.nan
     normal = np.abs(truth) >= form.smallest_normal
     numbers = {
         "gradient_ulps": ulps.largest,
@@ -125,7 +127,7 @@ def _gradient_numbers(
         "gradient_eta": _largest(eta),
         "gradient_floor": _largest(floor),
         "gradient_dead_share": float(((got == 0) & normal).mean()),
-        "gradient_bias_ulps": float(np.mean(_finite(signed))) if np.isfinite(signed).any() else math.nan,
+        "gradient_bias_ulps": bias,
     }
     numbers |= _row_numbers(got, truth)
     for index, group in enumerate(stick.groups):
@@ -140,6 +142,7 @@ def _row_numbers(got: Array, truth: Array) -> dict[str, float]:
     """Returns the norm-wise error of the worst row and, where the truth sums to 0, the zero sum."""
     if truth.ndim < 2 or truth.size == 0:
         return {}
+    got, truth = (array.reshape(len(truth), -1) for array in (got, truth))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         size = np.linalg.norm(truth, axis=1)
         relative = np.linalg.norm(got - truth, axis=1) / size

@@ -25,7 +25,7 @@ from harness.oracle.reduction import Array
 from harness.outcome import KINDS
 from harness.probes.protocol.layouts import transposed
 from harness.results import Finding, Severity
-from harness.sample import Sample, Shape, rows
+from harness.sample import Sample, Shape, batch_axis, rows
 from harness.standard import Standard, asked_upstream
 from harness.units import ulps
 
@@ -49,11 +49,11 @@ def determinism(block: OpenBlock, name: str) -> Answer:
             _raise_to(numbers, "repeat_ulps", first, again, form)
             if not findings:
                 findings += _unrepeatable(first, again, stand)
-        order = torch.arange(len(stand.sample.tensors[0])).flip(0)
+        order = torch.arange(_batch(stand.sample)).flip(0)
         if stand.sample.layout != "nchw":
-            permuted = _taken(stand.sample, order)
+            permuted = stand.sample.taken(order)
             upstream = stand.upstream[order] if stand.upstream.dim() else stand.upstream
-            back = _reordered(_answers(bound, permuted, upstream, block), order.numpy())
+            back = _reordered(_answers(bound, permuted, upstream, block), order.numpy(), stand.sample.shared)
             _raise_to(numbers, "permutation_ulps", first, back, form)
             findings += _neighbours(first, back, stand, "in another order of rows")
         if not block.suite.implementation(name).compiled:
@@ -141,8 +141,9 @@ def _neighbours(first: Answers, other: Answers, stand: Standard, where: str) -> 
     """Returns the finding that rows of an unreduced loss answer otherwise among other rows."""
     if not stand.upstream.dim():
         return []
-    sticks = _sticks(stand)
-    moved = [name for name in first if _beyond(first[name], other[name], np.nan_to_num(sticks[name].strict))]
+    # What all rows share adds them up in another order, which is no fault.
+    sticks = {name: stick for name, stick in _sticks(stand).items() if name not in stand.sample.shared}
+    moved = [n for n, stick in sticks.items() if _beyond(first[n], other[n], np.nan_to_num(stick.strict))]
     if not moved:
         return []
     far = any(_beyond(first[n], other[n], np.fmax(sticks[n].strict, sticks[n].error)) for n in moved)
@@ -154,15 +155,19 @@ def _finding(kind: str, severity: Severity, group: str, sentence: str) -> Findin
     return Finding(kind, severity, NAME, group, sentence, {"question": f"determinism: {group}"})
 
 
-def _taken(sample: Sample, index: Tensor) -> Sample:
-    return sample.mapped(lambda tensor: tensor[index] if tensor.dim() else tensor)
+def _batch(sample: Sample) -> int:
+    first = sample.tensors[0]
+    return first.shape[batch_axis(first, sample.layout)]
 
 
-def _reordered(answers: Answers, order: Array) -> dict[str, Array]:
+def _reordered(answers: Answers, order: Array, shared: tuple[str, ...]) -> dict[str, Array]:
+    """Returns answers with their rows put back; a reduced loss and gradients of parameters have none."""
     back = np.argsort(order)
     count = len(back)
     return {
-        name: values.reshape(count, -1)[back].reshape(values.shape) if values.ndim else values
+        name: values.reshape(count, -1)[back].reshape(values.shape)
+        if values.ndim and name not in shared
+        else values
         for name, values in answers.items()
     }
 
@@ -175,9 +180,11 @@ def _sliced(
         return []
     found: list[Finding] = []
     count = len(stand.upstream)
+    # Fewer rows add up to another gradient of what they share.
+    first = {name: values for name, values in first.items() if name not in stand.sample.shared}
     for part in {1, max(1, count // 2)}:
         index = torch.arange(part)
-        alone = _answers(bound, _taken(stand.sample, index), stand.upstream[index], block)
+        alone = _answers(bound, stand.sample.taken(index), stand.upstream[index], block)
         # An element-wise loss has several entries per row of its sample.
         ends = {name: part * (len(values) // count) for name, values in first.items()}
         cut = {name: values[: ends[name]] for name, values in first.items()}
@@ -191,8 +198,9 @@ def _sliced(
 def _over_threads(block: OpenBlock, name: str, numbers: dict[str, float], form: Format) -> None:
     """Compares one thread with several on rows enough for torch to split."""
     threads = min(4, os.cpu_count() or 1)
-    classes = block.case.classes
-    shape = Shape(max(1, PARALLEL_ENTRIES // classes), classes)
+    # Entries of a row: its classes, times the frames of a sequence.
+    entries = block.drawn()[0].tensors[0].numel() // max(1, block.case.batch)
+    shape = Shape(max(1, PARALLEL_ENTRIES // max(1, entries)), block.case.classes)
     implementation = block.suite.implementation(name)
     if threads < 2 or (implementation.skip is not None and implementation.skip(shape)):
         return

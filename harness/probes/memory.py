@@ -9,6 +9,7 @@ backward are told apart by their record_function spans.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +48,9 @@ def memory(block: OpenBlock, name: str) -> Answer:
     except Exception as error:
         status, reason = failure(error)
         return Answer(status or "skipped", reason or "raises; see accuracy")
+    # Of the logits, which need not be an input: a projection may do without them.
     first = sample.tensors[0]
-    logits_bytes = first.numel() * first.element_size()
+    logits_bytes = (math.prod(sample.shape) if sample.shared else first.numel()) * first.element_size()
     peak = max(footprint.forward_peak, footprint.backward_peak)
     return Answer(
         numbers={

@@ -18,6 +18,7 @@ import torch
 from harness.block import Answer, OpenBlock
 from harness.calling import Bound, failure
 from harness.inputs import dtype_named
+from harness.judge import Defect
 from harness.observation import Observation, observe
 from harness.probes.exhaustive import every_value
 from harness.regime import Ladder
@@ -33,7 +34,7 @@ class Event:
     """Something a climb looks for: the number it gives, and which findings are it."""
 
     prefix: str
-    is_met: Callable[[Finding], bool]
+    is_met: Callable[[Defect | Finding], bool]
 
 
 NONFINITE = ("spurious_nan", "spurious_overflow", "nan_leak")
@@ -64,13 +65,19 @@ class Climb:
                 return None
             if self._asked(value).status != "ok":
                 return None
-            if self._met(value, event) is not None:
+            if self._met(value, event):
                 return self._bisected(below, value, event)
             below = value
         return None
 
-    def _met(self, value: float, event: Event) -> Finding | None:
-        return next((f for f in self._asked(value).findings if event.is_met(f)), None)
+    def _met(self, value: float, event: Event) -> bool:
+        seen = self._asked(value)
+        return any(map(event.is_met, seen.defects)) or any(map(event.is_met, seen.findings))
+
+    def _finding(self, value: float, event: Event) -> Finding:
+        """Returns what met an event with its witness, which nobody needs of the other rungs."""
+        seen, stand = self._asked(value), self._block.rung(self._ladder, value, self._name)
+        return next(f for f in (*seen.described(stand, NAME), *seen.findings) if event.is_met(f))
 
     def _bisected(self, below: float | None, above: float, event: Event) -> tuple[float, Finding]:
         resolution, relative = self._ladder.resolution, self._ladder.relative
@@ -80,13 +87,11 @@ class Climb:
                 middle = below**0.5 * above**0.5 if above > 4 * below > 0 else below + (above - below) / 2
                 if self._ladder.counts:
                     middle = float(int(middle))
-                if self._met(middle, event) is not None:
+                if self._met(middle, event):
                     above = middle
                 else:
                     below = middle
-        finding = self._met(above, event)
-        assert finding is not None
-        return above, finding
+        return above, self._finding(above, event)
 
     def _asked(self, value: float) -> Observation:
         if value not in self._seen:
@@ -96,7 +101,9 @@ class Climb:
             if key not in self._callables:
                 self._callables[key] = self._block.bound_for(self._name, stand.options, any_shape=True)
             case = self._block.case
-            self._seen[value] = observe(self._callables[key], stand, case.dtype, case.device, NAME)
+            self._seen[value] = observe(
+                self._callables[key], stand, case.dtype, case.device, NAME, described_defects=False
+            )
         return self._seen[value]
 
 

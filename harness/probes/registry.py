@@ -15,6 +15,7 @@ from harness.block import Answer, OpenBlock
 from harness.probes.accuracy import accuracy
 from harness.probes.compilation import compilation
 from harness.probes.determinism import determinism
+from harness.probes.identity import identity
 from harness.probes.invalid_input import invalid_input
 from harness.probes.memory import memory
 from harness.probes.overflow import overflow
@@ -30,6 +31,7 @@ PROBE_FUNCTIONS: Mapping[str, Probe] = MappingProxyType(
         "overflow": overflow,
         "determinism": determinism,
         "spread": spread_over_seeds,
+        "identity": identity,
         "memory": memory,
         "compilation": compilation,
         "invalid_input": invalid_input,

@@ -21,7 +21,7 @@ from harness.implementation import Implementation
 from harness.inputs import draw_exhaustive
 from harness.observation import observe
 from harness.reproducer.reproduction import EXHAUSTIVE, NoReproducerError, Reproduction
-from harness.reproducer.retelling import Retelling, Rows, cut
+from harness.reproducer.retelling import Retelling, Rows, cut, row_of
 from harness.reproducer.running import failure_of
 from harness.reproducer.script import script
 from harness.results import Finding
@@ -125,8 +125,7 @@ class ByObservation(_Search):
         if isinstance(self._bound, Exception):
             # What building raises does not depend on the rows.
             return [[0]], [0]
-        place = self._finding.witness.get("place", ())
-        return self._first(int(place[0]) if place else None), list(range(self._count))
+        return self._first(row_of(self._finding)), list(range(self._count))
 
     def asked(self, kept: list[int]) -> Reproduction | None:
         """Calls the implementation on some rows and looks for the finding."""
@@ -206,11 +205,11 @@ class ByScript(_Search):
         retelling, finding = self._retelling, self._finding
         some = bool(kept) and len(kept) < self._count
         block, seen = self._rows(kept if some else None), finding
-        place = finding.witness.get("place", ())
-        if some and place:
-            if int(place[0]) not in kept:
+        row = row_of(finding)
+        if some and row is not None:
+            if row not in kept:
                 return None
-            moved = [kept.index(int(place[0])), *place[1:]]
+            moved = [kept.index(row), *finding.witness["place"][1:]]
             seen = replace(finding, witness={**finding.witness, "place": moved})
         return self._reproduction(
             kept,

@@ -148,6 +148,7 @@ def number(scene: Scene, *, stand: Standard | None = None, source: str = "") -> 
     place, stick = found.place, _stick(stand, found.tensor)
     entry, words = _entry(stand, found.tensor, place, source)
     exact, tail = float(stick.truth[place]), 0.0 if stick.tail is None else float(stick.tail[place])
+    summed = found.tensor == "loss" or found.tensor in stand.sample.shared
     lenient = retold(found.finding) and found.finding.severity == "error"
     allowed = float(np.fmax(stick.strict, stick.error)[place] if lenient else stick.strict[place])
     lines = [
@@ -169,7 +170,7 @@ def number(scene: Scene, *, stand: Standard | None = None, source: str = "") -> 
     if math.isnan(allowed):
         return [*lines, *_assert("got == exact", f"{right}: {means}")]
     lines += [
-        f"# {_bound_in_words(stick, found.tensor, lenient=lenient)}",
+        f"# {_bound_in_words(stick, summed=summed, lenient=lenient)}",
         f"allowed = float.fromhex({quoted(short_hex(allowed))})  # {allowed:.3g}",
     ]
     if bool(stick.infinite[place]):
@@ -188,9 +189,9 @@ def _stick(stand: Standard, tensor: str) -> Yardstick:
     return stand.loss if tensor == "loss" else stand.gradients[tensor]
 
 
-def _bound_in_words(stick: Yardstick, tensor: str, *, lenient: bool) -> str:
+def _bound_in_words(stick: Yardstick, *, summed: bool, lenient: bool) -> str:
     form = stick.form
-    reduction = ", and 2 + log2 rows more for the reduction" if tensor == "loss" else ""
+    reduction = ", and 2 + log2 rows more for the reduction" if summed else ""
     if lenient:
         roundoff = round(math.log2(form.roundoff))
         return (

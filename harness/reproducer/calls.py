@@ -169,8 +169,7 @@ def _laid(change: Callable[[Tensor], Tensor] | str, *, floating: bool) -> Retell
 def _first_rows(count: int) -> Retelling:
     def stand(block: Rows) -> Standard:
         sample, options = block.drawn()
-        fewer = sample.mapped(lambda tensor: tensor[:count].contiguous() if tensor.dim() else tensor)
-        return block.judged(fewer, options)
+        return block.judged(sample.taken(torch.arange(count)), options)
 
     return Retelling(_plain_lines, stand, cut=False)
 

@@ -13,6 +13,7 @@ from harness.reproducer import repeats
 from harness.reproducer.assertion import asserted, plainly
 from harness.reproducer.calls import CALLS
 from harness.reproducer.compiling import GRAPH_BREAK, RECOMPILES
+from harness.reproducer.identities import IDENTITY
 from harness.reproducer.refusals import ACCEPTS_INVALID, KILLS_PROCESS
 from harness.reproducer.retelling import Retelling
 from harness.reproducer.scene import Scene
@@ -27,6 +28,7 @@ KINDS: Mapping[str, Retelling] = MappingProxyType(
         "kills_process": KILLS_PROCESS,
         "graph_break": GRAPH_BREAK,
         "recompiles": RECOMPILES,
+        "identity": IDENTITY,
     }
 )
 

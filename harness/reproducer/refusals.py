@@ -19,6 +19,7 @@ from harness.reproducer.retelling import Retelling, Rows, with_sample
 from harness.reproducer.scene import Scene
 from harness.reproducer.tensors import indented, quoted
 from harness.results import Finding
+from harness.sample import batch_axis
 from harness.standard import Standard
 from harness.trial import Case
 
@@ -68,8 +69,9 @@ def _many_rows(block: Rows) -> Standard:
     stand = block.plain()
     sample = stand.sample
     first = sample.tensors[0]
-    times = torch.arange(max(1, ROWS * len(first) // sample.shape.batch)) % len(first)
-    return with_sample(stand, sample.mapped(lambda t: t[times] if t.dim() else t))
+    entries = first.shape[batch_axis(first, sample.layout)]
+    times = torch.arange(max(1, ROWS * entries // sample.shape.batch)) % entries
+    return with_sample(stand, sample.taken(times))
 
 
 def _few_rows(case: Case, finding: Finding) -> Case:

@@ -17,6 +17,7 @@ from harness.reproducer.reproduction import NoReproducerError
 from harness.reproducer.retelling import Retelling, Rows, second
 from harness.reproducer.scene import Scene
 from harness.reproducer.tensors import indented, quoted
+from harness.sample import folded
 from harness.standard import Standard
 
 # Other bits come by chance: a probe asks a few times in many cases, a script often in one.
@@ -36,10 +37,7 @@ def bounds(stand: Standard) -> dict[str, Tensor]:
     }
     for name, stick in stand.gradients.items():
         allowed = torch.from_numpy(stick.strict).nan_to_num()
-        if sample.layout == "nchw":
-            images, classes, height, width = sample[name].shape
-            allowed = allowed.reshape(images, height, width, classes).permute(0, 3, 1, 2)
-        found[name] = allowed.reshape(sample[name].shape)
+        found[name] = folded(allowed, sample[name].shape, sample.layout)
     return found
 
 
@@ -100,16 +98,27 @@ def _repeated(scene: Scene) -> list[str]:
     ]
 
 
+def _at(scene: Scene, tensor: str, index: str) -> str:
+    """Returns the expression of some entries of a batch; frames (T, N, C) hold it in their second axis."""
+    plain = f"{tensor}[{index}]"
+    if scene.sample.layout != "sequences":
+        return plain
+    return f"({tensor}[:, {index}] if {tensor}.dim() == 3 else {plain})"
+
+
 def _among_others(scene: Scene) -> list[str]:
     lines = [*scene.build, *scene.upstream(), *_allowed(scene), "", *_fresh(scene)]
     lines += ["first = fresh(inputs, upstream)", "count = len(upstream)"]
-    taken = "{name: tensor[index] if tensor.dim() else tensor for name, tensor in inputs.items()}"
+    one, shared = _at(scene, "tensor", "index"), scene.sample.shared
+    whole = f"name in {shared!r} or not tensor.dim()" if shared else "not tensor.dim()"
+    of_rows = f" if name not in {shared!r}" if shared else ""
+    taken = f"{{name: tensor if {whole} else {one} for name, tensor in inputs.items()}}"
     if "in another order" in scene.found.finding.message:
         return [
             *lines,
             "index = torch.arange(count).flip(0)",
             f"permuted = fresh({taken}, upstream[index])",
-            "back = {name: tensor.flip(0) for name, tensor in permuted.items()}",
+            f"back = {{name: tensor if {whole} else {one} for name, tensor in permuted.items()}}",
             *_alike("first", "back", "of a row differs beyond the strict bound in another order of rows"),
         ]
     return [
@@ -117,13 +126,14 @@ def _among_others(scene: Scene) -> list[str]:
         "for part in sorted({1, max(1, count // 2)}):",
         "    index = torch.arange(part)",
         f"    alone = fresh({taken}, upstream[index])",
-        "    cut = {name: tensor[:part] for name, tensor in first.items()}",
+        "    # Fewer rows add up to another gradient of what they share.",
+        f"    cut = {{name: {_at(scene, 'tensor', ':part')} for name, tensor in first.items(){of_rows}}}",
         *indented(
             _alike(
                 "cut",
                 "alone",
                 "of a row differs beyond the strict bound in a batch of {part}",
-                "allowed[name][:part]",
+                _at(scene, "allowed[name]", ":part"),
             )
         ),
     ]

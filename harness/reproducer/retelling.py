@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.block import OpenBlock
 from harness.reproducer.scene import Scene
 from harness.results import Finding
-from harness.sample import Sample, rows
+from harness.sample import Sample, folded, rows
 from harness.standard import Standard, standard
 from harness.suite import Suite
 from harness.trial import Case
@@ -58,7 +58,7 @@ class Rows(OpenBlock):
         if self.kept_rows is None or not whole.dim():
             return whole
         layout = self.drawn()[0].layout
-        return rows(whole, layout)[torch.tensor(self.kept_rows)].reshape(like.shape)
+        return folded(rows(whole, layout)[torch.tensor(self.kept_rows)], like.shape, layout)
 
 
 def plain(block: Rows) -> Standard:
@@ -70,9 +70,14 @@ def _same_case(case: Case, finding: Finding) -> Case:
     return case
 
 
-def _witnessed_row(finding: Finding, count: int) -> int | None:
-    place = finding.witness.get("place", ())
+def row_of(finding: Finding) -> int | None:
+    """Returns the row that a finding is about; None for a reduced loss and for what all rows share."""
+    place = () if finding.witness.get("shared") else finding.witness.get("place", ())
     return int(place[0]) if place else None
+
+
+def _witnessed_row(finding: Finding, count: int) -> int | None:
+    return row_of(finding)
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,12 @@ def cut(sample: Sample, kept: list[int]) -> Sample:
     """Returns some rows of a sample; rows of images become images of one pixel."""
     if kept == list(range(len(sample.in_rows()[next(iter(sample))]))):
         return sample
+
+    if sample.layout == "sequences":
+        return sample.taken(torch.tensor(kept))
+
+    if sample.shared:
+        return sample.taken(torch.tensor(kept))
 
     def some(tensor: Tensor) -> Tensor:
         chosen = rows(tensor, sample.layout)[torch.tensor(kept)]

@@ -19,7 +19,7 @@ from harness.reproducer.assertion import NUMERIC, Asked, about, asserted, number
 from harness.reproducer.retelling import Retelling, Rows, second
 from harness.reproducer.scene import Scene
 from harness.reproducer.tensors import indented, quoted
-from harness.sample import Sample
+from harness.sample import Sample, folded
 from harness.standard import Standard
 
 
@@ -60,10 +60,7 @@ def _direction(block: Rows) -> Mapping[str, Tensor]:
     scale = float(np.abs(stand.truth.gradients[wanted]).max(initial=0.0))
     if not exact.isfinite().all() or float(exact.norm()) <= SECOND_ORDER_LINE * scale:
         raise ValueError("an all but linear loss has nothing to be compared with")
-    if stand.sample.layout == "nchw":
-        images, classes, height, width = stand.sample[wanted].shape
-        exact = exact.reshape(images, height, width, classes).permute(0, 3, 1, 2)
-    return {"direction": signs, "exact": exact.reshape(stand.sample[wanted].shape)}
+    return {"direction": signs, "exact": folded(exact, stand.sample[wanted].shape, stand.sample.layout)}
 
 
 def _second_order(scene: Scene) -> list[str]:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from harness import Blind, Contract, Example, Implementation, Invalid, Known, Ladder, Regime, Suite, Variant
+from harness import (
+    Blind,
+    Contract,
+    Example,
+    Identity,
+    Implementation,
+    Invalid,
+    Known,
+    Ladder,
+    Regime,
+    Suite,
+    Variant,
+    above,
+)
 from harness.cli import main
 from harness.cli.description import described
 from harness.discovery import Selection, discover
@@ -32,10 +45,32 @@ SUITE = Suite(
     ladders=(Ladder("size", normal, 1.0, lambda finfo: 2.0, "how large"),),
     invalid=(Invalid("text", normal, "a text"),),
     blind=(Blind("nothing to see", check="loss", regime="normal"),),
-    examples=(Example("mean", {}, 1.25, digits=2, source="a book"),),
+    examples=(
+        Example(
+            "mean",
+            {},
+            1.25,
+            digits=2,
+            source="a book",
+            options={"beta": 2.0},
+            tolerance=0.01,
+            note="a misprint",
+            divergent={"other": "rounds"},
+        ),
+    ),
+    identities=(Identity("turned", normal, normal, "mean", "normal", "a book", "p - t = t - p"),),
     implementations=(
-        Implementation(right, baseline=True, contract=Contract(dtypes=("float32",), beta=3.0)),
-        Implementation(right, name="other", known=(Known("inaccurate", "it drifts", "torch#1"),)),
+        Implementation(
+            right,
+            baseline=True,
+            skip=above(batch=9),
+            contract=Contract(dtypes=("float32",), result_dtype="float64", beta=3.0),
+        ),
+        Implementation(
+            right,
+            name="other",
+            known=(Known("inaccurate", "it drifts", "torch#1", torch="<3", outside=True),),
+        ),
         Implementation(right, name="wrong", known_bad="write right instead"),
     ),
 )
@@ -52,9 +87,13 @@ SUITE = Suite(
         "| size | how large | failure |",
         "| text | a text |",
         "| loss | regime normal | nothing to see |",
-        "| 1.25 | mean | a book |",
-        "| right | The mean of distances, \\| and all. [baseline] | dtypes float32; beta = 3.0 |",
-        "| other | inaccurate | everywhere | it drifts (torch#1) |",
+        "| 1.25 | mean, beta=2.0 | float64 | a book | within 0.01; a misprint; not other: rounds |",
+        "| right | The mean of distances, \\| and all. [baseline] "
+        "| dtypes float32; the loss in float64; beta = 3.0; not above batch 9 |",
+        "| inaccurate | everywhere under torch <3 | it drifts (torch#1); outside of what is promised |",
+        "| turned | p - t = t - p | mean | normal | a book |",
+        "| every question | 64 x 10 |",
+        "lossgauge run --suite absolute",
         "| wrong | write right instead |",
     ],
 )
@@ -70,3 +109,31 @@ def test_every_suite_that_ships_has_its_page(name, capsys):
     named = [*suite.variants, *suite.regimes, *suite.implementations, *suite.ladders]
     assert all(f"| {item.name} |" in page for item in named)
     assert "float64 closed form" in page
+    assert all(f"| {item.name} | {item.about} |" in page.replace("\\|", "|") for item in suite.identities)
+
+
+def test_the_table_counts_what_is_declared(capsys):
+    assert main(["--format", "csv", "list", "--table", "--suite", "l1", "--suite", "mse"]) == 0
+    heads, *lines, sums = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    suites = discover(Selection(suites=("l1", "mse"), known_bad=True)).suites
+    assert [line[0] for line in lines] == ["l1", "mse"]
+    for line in lines:
+        suite, found = suites[line[0]], dict(zip(heads, line, strict=True))
+        bad = [item for item in suite.implementations if item.known_bad]
+        assert int(found["implementations"]) == len(suite.implementations) - len(bad)
+        assert int(found["known bad"]) == len(bad)
+        assert int(found["clean controls"]) == 2
+        for head in ("variants", "regimes", "examples", "identities"):
+            assert int(found[head]) == len(getattr(suite, head))
+    assert sums == [
+        "2 suites",
+        *(str(sum(map(int, column))) for column in list(zip(*lines, strict=True))[1:]),
+    ]
+
+
+@pytest.mark.parametrize("layout", ["text", "md", "json"])
+def test_the_table_is_printed_in_every_form(layout, capsys):
+    assert main(["--format", layout, "list", "--table", "--suite", "l1"]) == 0
+    printed = capsys.readouterr().out
+    assert "implementations" in printed
+    assert "l1" in printed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -180,3 +182,31 @@ def test_at_a_kink_every_element_of_the_subdifferential_is_right(name, right):
     stand = block.standard(name).under(torch.tensor(-1.0))
     low, high = stand.gradients["x"].reach
     assert (low <= high).all()
+
+
+def half_of_the_curvature(x, t, reduction="mean"):
+    residual = x - t
+    fixed = residual.detach()
+    losses = 2 * fixed * residual - fixed**2 + 0.5 * (residual - fixed) ** 2
+    return losses if reduction == "none" else getattr(losses, reduction)()
+
+
+def test_the_second_derivative_of_elements_is_asked():
+    suite = SUITE.extended(Implementation(half_of_the_curvature))
+    for name, right in (("squared", True), ("half_of_the_curvature", False)):
+        block = OpenBlock(suite, Case("squares", "mean", "normal", "float32", "cpu", 6, 5, 1), 0)
+        answer = protocol(block, name)
+        assert "unsupported: double backward" not in answer.notes
+        assert ("second_order" not in loud(answer)) is right
+
+
+def test_a_step_over_a_kink_is_no_curvature():
+    def close(shape, finfo, generator):
+        sample = at_kinks(shape, finfo, generator)
+        # Nearer to the kink than the step of the difference.
+        target = sample["t"] + 2.0**-15 * (sample["t"] == sample["x"])
+        return sample.replaced(t=target)
+
+    suite = replace(ABSOLUTE, regimes=(Regime(close),))
+    block = OpenBlock(suite, Case("absolute", "mean", "close", "float64", "cpu", 6, 5, 1), 0)
+    assert "second_order" not in loud(protocol(block, "native"))

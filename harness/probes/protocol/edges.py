@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from harness.observation import observe
 from harness.probes.protocol.interview import NAME, Interview, Question
 from harness.results import Finding
@@ -23,7 +25,7 @@ PRIME_CLASSES = 1031
 def _first_rows(count: int) -> Callable[[Interview], list[Finding]]:
     def ask(interview: Interview) -> list[Finding]:
         stored = interview.sample
-        cut = stored.mapped(lambda tensor: tensor[:count].contiguous() if tensor.dim() else tensor)
+        cut = stored.taken(torch.arange(count))
         return _judged(interview, cut, interview.stand.options)
 
     return ask

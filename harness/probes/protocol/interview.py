@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -119,22 +119,31 @@ class Interview:
         return news(stand or self.stand, NAME, loss=(seen.loss, self.plain.loss), gradients=pairs)
 
     def plain_gradients(self, upstream: Tensor | None = None) -> Mapping[str, Array]:
-        """Returns the plain gradients, scaled to another upstream gradient where one is given."""
+        """Returns the plain gradients, scaled to another upstream gradient where one is given.
+
+        The exact ones stand for the gradients that rows of an unreduced loss add up to.
+        """
         assert self.plain.gradients is not None
         if upstream is None:
             return self.plain.gradients
         ratio = upstream.reshape(-1).double().numpy() / self.stand.upstream.reshape(-1).double().numpy()
+        mixed = () if self.reduced else self.sample.shared
         with np.errstate(invalid="ignore", over="ignore"):
-            return {
+            scaled = {
                 name: np.asarray(gradient * ratio.reshape(-1, *([1] * (gradient.ndim - 1))))
                 for name, gradient in self.plain.gradients.items()
+                if name not in mixed
             }
+        # Rows with factors of their own add up to a sum that the plain one does not tell.
+        exact = self.stand.under(upstream).truth.gradients if mixed else {}
+        return scaled | {name: exact[name] for name in mixed if name in self.plain.gradients}
 
     def standard_of(self, sample: Sample, options: Mapping[str, Any]) -> Standard:
         """Returns the standard of a changed sample under the implementation's definition."""
         definition = self.block.suite.implementation(self.name).contract.definition
         with self.block.ledger.spending("oracle"), _blaming_the_suite("the oracle fails there"):
-            return standard(self.block.suite, sample, options, self.case.dtype, definition)
+            made = standard(self.block.suite, sample, options, self.case.dtype, definition)
+        return replace(made, ledger=self.block.ledger)
 
     def drawn_at(self, shape: Shape) -> tuple[Sample, dict[str, Any]] | None:
         """Returns sample and options of the case at another shape; None where it is not asked."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.calling import gradients_of
@@ -24,7 +25,8 @@ from harness.oracle.reduction import Array
 from harness.oracle.truth import reduced
 from harness.probes.protocol.interview import NAME, Interview, Question, UnsupportedError
 from harness.results import Finding
-from harness.standard import row_oracle, standard
+from harness.sample import rows
+from harness.standard import row_oracle, staged, standard
 from harness.units import number
 from harness.witness import described, plain_finding
 
@@ -42,7 +44,8 @@ def _autocast(interview: Interview) -> list[Finding]:
         sample = interview.fresh()
         loss = interview.loss(sample.tensors)
     got_dtype = str(loss.dtype).removeprefix("torch.")
-    if got_dtype == case.dtype:
+    # Under autocast a projection runs in 16 bits, whatever dtype the loss behind it has.
+    if got_dtype == case.dtype and not staged(interview.block.suite):
         with torch.autocast(case.device, dtype=torch.bfloat16):
             return interview.compared(interview.observed(interview.stand))
     definition = interview.block.suite.implementation(interview.name).contract.definition
@@ -70,7 +73,8 @@ def _second_order(interview: Interview) -> list[Finding]:
     direction = signs.to(gradient.dtype)
     (product,) = interview.gradients((gradient * direction.to(gradient.device)).sum(), [sample[wanted]])
     exact = gradient_difference(interview, wanted, signs)
-    kept = _comparable_rows(interview, wanted, exact)
+    smooth = _smooth_rows(interview, wanted, signs, exact)
+    kept = np.logical_and(_comparable_rows(interview, wanted, exact), smooth)
     got, exact = gradient_array(product, interview.stand)[kept], exact[kept]
     size = float(np.linalg.norm(exact))
     scale = float(np.abs(interview.stand.truth.gradients[wanted][kept]).max(initial=0.0))
@@ -84,7 +88,7 @@ def _second_order(interview: Interview) -> list[Finding]:
     return [plain_finding("second_order", NAME, wanted, sentence)]
 
 
-def _comparable_rows(interview: Interview, wanted: str, exact: Array) -> Array:
+def _comparable_rows(interview: Interview, wanted: str, exact: Array) -> NDArray[np.bool_]:
     """Returns the rows where the difference means something and the gradient itself is right."""
     stick, inputs = interview.stand.gradients[wanted], interview.stand.row_inputs[wanted].double().numpy()
     plain = interview.plain_gradients()[wanted]
@@ -94,20 +98,28 @@ def _comparable_rows(interview: Interview, wanted: str, exact: Array) -> Array:
     return np.asarray(good.reshape(len(good), -1).all(axis=1))
 
 
-def gradient_difference(interview: Interview, wanted: str, signs: Tensor) -> Array:
+def _smooth_rows(interview: Interview, wanted: str, signs: Tensor, exact: Array) -> NDArray[np.bool_]:
+    """Returns the rows where half a step tells the same: over a kink a difference is a jump over h."""
+    half = gradient_difference(interview, wanted, signs, STEP / 2)
+    magnitudes = np.abs(interview.stand.truth.gradients[wanted])
+    scale = magnitudes[np.isfinite(magnitudes)].max(initial=0.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        sizes, apart = (np.linalg.norm(a.reshape(len(a), -1), axis=1) for a in (half, exact - half))
+        return np.asarray(apart <= SECOND_ORDER_LINE * (sizes + scale))
+
+
+def gradient_difference(interview: Interview, wanted: str, signs: Tensor, step: float = STEP) -> Array:
     """Returns (g(x + h v) - g(x - h v)) / 2h of the oracle for a direction v of signs, as float64 rows."""
     stand = interview.stand
-    moved = signs.double()
+    moved = rows(signs.double(), interview.sample.layout)
     inputs: dict[str, Tensor] = dict(stand.row_inputs)
-    if interview.sample.layout == "nchw":
-        moved = moved.permute(0, 2, 3, 1).reshape(inputs[wanted].shape)
 
-    def gradient_at(step: float) -> Array:
-        shifted: Mapping[str, Tensor] = {**inputs, wanted: inputs[wanted].double() + step * moved}
+    def gradient_at(shift: float) -> Array:
+        shifted: Mapping[str, Tensor] = {**inputs, wanted: inputs[wanted].double() + shift * moved}
         found = row_oracle(stand.suite).evaluate(shifted, stand.asked, (wanted,), sensitivities=False)
         return reduced(found, stand.asked, stand.upstream.reshape(-1).double().numpy()).gradients[wanted]
 
-    return np.asarray((gradient_at(STEP) - gradient_at(-STEP)) / (2 * STEP))
+    return np.asarray((gradient_at(step) - gradient_at(-step)) / (2 * step))
 
 
 def _functional_gradient(interview: Interview) -> list[Finding]:

@@ -1,0 +1,82 @@
+"""Rows that repeat are evaluated once: truth of a long batch by algebra instead of by evaluation.
+
+A ladder of rows climbs to 2^17 and beyond with rows from a cycle of 64, since what it asks about is the
+sum. With rows x_i = x_(i mod P) every per-row number repeats likewise, L_i = L_(i mod P), so P rows are
+evaluated and their truth is taken N times; only the reduction looks at all N. The trap: a batch that
+nearly repeats (one ignored label at its end) must not be taken for one that does, so every stored bit
+is compared first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.oracle.reduction import Array
+from harness.oracle.truth import RowOracle, RowTruth, Tier
+
+PERIOD = 64
+# Below this many rows nothing is gained.
+FEWEST = 16 * PERIOD
+
+
+def evaluated(
+    oracle: RowOracle,
+    inputs: Mapping[str, Tensor],
+    options: Mapping[str, Any],
+    wanted: tuple[str, ...],
+    *,
+    tier: Tier = "B0",
+) -> RowTruth:
+    """Returns the truth of every row, of one cycle alone where the rows repeat with period 64.
+
+    What `oracle` raises goes through. NaN in a row is a bit pattern like any other.
+    """
+    count = len(next(iter(inputs.values())))
+    if not repeats(inputs):
+        return oracle.evaluate(inputs, options, wanted, tier=tier)
+    cycle = {name: tensor[:PERIOD] for name, tensor in inputs.items()}
+    once = oracle.evaluate(cycle, options, wanted, tier=tier)
+    if once.shared:  # a sum over rows of outer products is no number of a row
+        return oracle.evaluate(inputs, options, wanted, tier=tier)
+    return _repeated(once, np.arange(count) % PERIOD)
+
+
+def repeats(inputs: Mapping[str, Tensor]) -> bool:
+    """Tells whether every tensor has so many rows that all are those of its first cycle, bit for bit."""
+    lengths = {tensor.shape[0] if tensor.dim() else 0 for tensor in inputs.values()}
+    if len(lengths) != 1 or next(iter(lengths)) < FEWEST:
+        return False
+    return all(_repeats(tensor) for tensor in inputs.values())
+
+
+def _repeats(tensor: Tensor) -> bool:
+    same = tensor[PERIOD:] == tensor[:-PERIOD]
+    if tensor.is_floating_point():
+        ahead, behind = tensor[PERIOD:], tensor[:-PERIOD]
+        same = (same & (ahead.signbit() == behind.signbit())) | (torch.isnan(ahead) & torch.isnan(behind))
+    return bool(same.all())
+
+
+def _repeated(once: RowTruth, rows: NDArray[np.intp]) -> RowTruth:
+    return replace(
+        once,
+        losses=once.losses[rows],
+        sensitivities=once.sensitivities[rows],
+        gradients=_taken(once.gradients, rows),
+        gradient_sensitivities=_taken(once.gradient_sensitivities, rows),
+        denominator=once.denominator[rows],
+        loss_tails=None if once.loss_tails is None else once.loss_tails[rows],
+        gradient_tails=_taken(once.gradient_tails, rows),
+        gradient_ranges={name: (low[rows], high[rows]) for name, (low, high) in once.gradient_ranges.items()},
+    )
+
+
+def _taken(arrays: Mapping[str, Array], rows: NDArray[np.intp]) -> dict[str, Array]:
+    return {name: array[rows] for name, array in arrays.items()}
