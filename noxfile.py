@@ -7,6 +7,16 @@ import nox
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 PINS = ("-c", "constraints.txt")
+# Pinned here and nowhere else: none of them is a dependency, and none may bring its own.
+THIRD_PARTY = (
+    "liger-kernel==0.8.5",
+    "cut-cross-entropy==25.1.1",
+    "kornia==0.9.0",
+    "kornia-rs==0.2.0",
+    "entmax==1.3",
+    "info-nce-pytorch==0.1.4",
+)
+TRITON = "triton==3.9.0"
 LINTERS = ("ruff", "mypy", "import-linter", "pandas-stubs", "types-psutil")
 
 
@@ -55,3 +65,22 @@ def mutants(session: nox.Session) -> None:
     """Plants every fault of the catalogue and writes docs/kill_matrix.md; fails on a survivor."""
     session.install(*PINS, "-e", ".[test]")
     session.run("python", "-P", "-m", "harness.tests.mutants.matrix", *session.posargs)
+
+
+@nox.session
+def third_party(session: nox.Session) -> None:
+    """Asks released loss packages what their families are asked; `-- entmax==1.2` asks another version."""
+    session.install(*PINS, "-e", ".")
+    # A torch for CUDA brings the Triton that it was built with.
+    has_triton = "import importlib.util as u; print(u.find_spec('triton') is not None)"
+    if str(session.run("python", "-c", has_triton, silent=True)).strip() != "True":
+        session.install(*PINS, "--no-deps", TRITON, success_codes=(0, 1))
+    for package in THIRD_PARTY:
+        # One that no index has is answered by a sentence of its adapter.
+        session.install(*PINS, "--no-deps", package, success_codes=(0, 1))
+    others = [word for word in session.posargs if "==" in word]
+    if others:
+        session.install(*PINS, "--no-deps", *others)
+    session.run(
+        "python", "-P", "-m", "suites.third_party", *(word for word in session.posargs if word not in others)
+    )
