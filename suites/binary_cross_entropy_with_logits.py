@@ -18,6 +18,7 @@ from harness.suite import Shapes
 from suites.examples.binary_cross_entropy_with_logits import EXAMPLES, IDENTITIES
 from suites.implementations.binary_cross_entropy_with_logits import (
     NativeModule,
+    by_sides,
     exact_gradient,
     log_sigmoid,
     naive_loop,
@@ -29,6 +30,7 @@ from suites.implementations.binary_cross_entropy_with_logits import (
     upcast,
 )
 from suites.known.binary_cross_entropy_with_logits import (
+    BY_SIDES,
     COMPILED,
     LOG_SIGMOID,
     LOOP,
@@ -142,6 +144,7 @@ SUITE = Suite(
         Implementation(sigmoid_then_bce, known=THEN_BCE),
         Implementation(shifted, known=SHIFTED),
         Implementation(log_sigmoid, known=LOG_SIGMOID),
+        Implementation(by_sides, known=BY_SIDES),
         Implementation(two_classes, known=TWO_CLASSES),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         Implementation(

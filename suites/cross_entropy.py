@@ -27,8 +27,8 @@ from suites.implementations.cross_entropy import (
 )
 from suites.known.cross_entropy import (
     CANCELS,
+    CHUNKED,
     COMPILED,
-    COMPOSED,
     EAGER,
     NAIVE,
     NATIVE,
@@ -61,6 +61,7 @@ WHERE_FLOAT64_IS_GOOD = Contract(
     dtypes=("float32", "bfloat16", "float16"),
     variants=("mean", "sum", "none", "weighted", "ignore_index", "images", "smoothed"),
     except_regimes=(
+        "infinite_logit",
         "confident",
         "wide",
         "near_overflow",
@@ -122,6 +123,7 @@ SUITE = Suite(
         Regime(draw.poisoned, needs=IGNORING),
         Regime(draw.nan_logit),
         *recorded_regimes(),
+        Regime(draw.infinite_logit),
     ),
     ladders=(
         Ladder(
@@ -182,7 +184,7 @@ SUITE = Suite(
         Implementation(log_softmax_gather, contract=INDEX, known=EAGER),
         Implementation(logsumexp_gather, contract=INDEX, known=CANCELS),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(chunked, contract=ROWS_ONLY, known=COMPOSED),
+        Implementation(chunked, contract=ROWS_ONLY, known=CHUNKED),
         Implementation(
             log_softmax_gather,
             name="compiled",

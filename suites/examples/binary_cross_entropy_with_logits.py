@@ -6,15 +6,10 @@ digits. The trap: each example is of one element, because a mean would hide whic
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from harness import Example, Identity, Sample
-
-Evaluate = Callable[..., Tensor]
+from harness import Evaluate, Example, Identity, Sample
 
 EXAMPLES = (
     Example(
@@ -49,30 +44,44 @@ EXAMPLES = (
 
 
 def _plain(evaluate: Evaluate, sample: Sample) -> Tensor:
-    return evaluate(*sample.tensors, reduction="none")
+    return evaluate(*sample.tensors)
 
 
 def _of_sigmoid(evaluate: Evaluate, sample: Sample) -> Tensor:
-    logits, target = sample.tensors
-    return F.binary_cross_entropy(logits.sigmoid(), target, reduction="none")
+    from suites.binary_cross_entropy import SUITE as OF_PROBABILITIES
 
-
-def _of_two_classes(evaluate: Evaluate, sample: Sample) -> Tensor:
     logits, target = sample.tensors
     p = logits.sigmoid()
-    rows = torch.stack([1 - p, p], -1).log().reshape(-1, 2)
-    losses = F.nll_loss(rows, target.reshape(-1).long(), reduction="none")
-    return losses.reshape(logits.shape)
+    return evaluate.truth(OF_PROBABILITIES, layout="elements", probabilities=p, target=target)
+
+
+def _likelihood_of_two_classes(evaluate: Evaluate, sample: Sample) -> Tensor:
+    from suites.nll import SUITE as LIKELIHOOD
+
+    logits, target = (tensor.reshape(-1) for tensor in sample.tensors)
+    # The logarithms of 1 - p and p, without the cancellation of 1 - p.
+    both = torch.nn.functional.logsigmoid(torch.stack([-logits, logits], 1))
+    return evaluate.truth(LIKELIHOOD, log_probabilities=both, target=target.long())
+
+
+def _cross_entropy_of_two_classes(evaluate: Evaluate, sample: Sample) -> Tensor:
+    from suites.cross_entropy import SUITE as CROSS_ENTROPY
+
+    logits, target = (tensor.reshape(-1) for tensor in sample.tensors)
+    both = torch.stack([torch.zeros_like(logits), logits], 1)
+    return evaluate.truth(CROSS_ENTROPY, logits=both, target=target.long())
 
 
 def _mirrored(evaluate: Evaluate, sample: Sample) -> Tensor:
     logits, target = sample.tensors
-    return evaluate(-logits, 1 - target, reduction="none")
+    return evaluate(-logits, 1 - target)
 
 
 def _soft_margin(evaluate: Evaluate, sample: Sample) -> Tensor:
+    from suites.soft_margin import SUITE as SOFT_MARGIN
+
     logits, target = sample.tensors
-    return F.soft_margin_loss(logits, 2 * target - 1, reduction="none")
+    return evaluate.truth(SOFT_MARGIN, layout="elements", x=logits, y=2 * target - 1)
 
 
 IDENTITIES = (
@@ -82,15 +91,26 @@ IDENTITIES = (
         _of_sigmoid,
         variant="mean",
         regime="unit_normal",
-        source="tutorial D: BCE = BCEWithLogits after logit",
+        source="tutorial D",
+        about="BCE with logits of z = BCE of sigmoid(z)",
     ),
     Identity(
         "two_class_negative_log_likelihood",
         _plain,
-        _of_two_classes,
+        _likelihood_of_two_classes,
         variant="mean",
         regime="unit_normal",
-        source="tutorial D: NLL of [1 - p, p]",
+        source="tutorial D",
+        about="BCE with logits of z = NLL of log [1 - p, p], p = sigmoid(z)",
+    ),
+    Identity(
+        "two_class_cross_entropy",
+        _plain,
+        _cross_entropy_of_two_classes,
+        variant="mean",
+        regime="unit_normal",
+        source="tutorial D",
+        about="BCE with logits of z = CE of [0, z]",
     ),
     Identity(
         "label_and_sign_mirrored",
@@ -99,6 +119,7 @@ IDENTITIES = (
         variant="mean",
         regime="unit_normal",
         source="1 - s(z) = s(-z)",
+        about="the loss of -z under 1 - t = the loss of z under t",
     ),
     Identity(
         "soft_margin_with_signed_labels",
@@ -107,5 +128,6 @@ IDENTITIES = (
         variant="mean",
         regime="unit_normal",
         source="log(1 + e^(-yz)) with y = 2 t - 1",
+        about="BCE with logits under t = soft margin under 2 t - 1",
     ),
 )

@@ -6,14 +6,10 @@ guards change the sixth digit and later, so four digits hold for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from harness import Example, Identity, Sample
-
-Evaluate = Callable[..., Tensor]
+from harness import Evaluate, Example, Identity, Sample
 
 
 def _pair(label: int) -> dict[str, list[list[float]] | list[int]]:

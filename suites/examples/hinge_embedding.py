@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from harness import Example, Identity, Sample
-
-Evaluate = Callable[..., Tensor]
+from harness import Evaluate, Example, Identity, Sample
 
 _DISTANCES = {"distance": [[0.25, 0.25, 3.0]], "target": [[1, -1, -1]]}
 EXAMPLES = (

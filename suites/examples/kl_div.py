@@ -7,15 +7,12 @@ declared not to give its number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from harness import Example, Identity, Sample
+from harness import Evaluate, Example, Identity, Sample
 from suites.examples.cross_entropy import EXAMPLES as CROSS_ENTROPY_EXAMPLES
-
-Evaluate = Callable[..., Tensor]
+from suites.examples.cross_entropy import NO_INPUTS, TRIPLES
 
 _SCORES = CROSS_ENTROPY_EXAMPLES[0].inputs["logits"]
 # Label smoothing 0.1 over the four other classes of the labels 2, 0, 3.
@@ -27,6 +24,14 @@ ONE_HOT = {
     "log_probabilities": [[0.0, 0.1, 0.3], [0.1, 0.9, 0.3], [0.0, 0.1, 0.0]],
     "target": [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]],
 }
+
+
+def _triple(number: int, value: float, words: str) -> Example:
+    target, logits = TRIPLES[number]
+    x = torch.tensor(logits, dtype=torch.float64).log_softmax(0).tolist()
+    given = {"log_probabilities": [x], "target": [target]}
+    return Example("batchmean", given, value, source=f"tutorial D, {words}", note=NO_INPUTS)
+
 
 EXAMPLES = (
     Example("sum", _SMOOTHED, -1.4436297, digits=7, source="tutorial A, KL of smoothed labels, sum"),
@@ -70,88 +75,80 @@ EXAMPLES = (
             "compiled": "0 * log 0 is NaN",
         },
     ),
+    _triple(0, 0.1108, "KL of 1.7736 = .1108 + 1.6628"),
+    _triple(1, 1.1138, "KL of 2.5585 = 1.1138 + 1.4447"),
 )
 
 
 def _plain(evaluate: Evaluate, sample: Sample) -> Tensor:
-    return evaluate(*sample.tensors, reduction="none")
+    return evaluate(*sample.tensors)
 
 
 def _normalised(sample: Sample) -> tuple[Tensor, Tensor]:
     x, target = sample.tensors
-    return x - x.logsumexp(1, keepdim=True), target / target.sum(1, keepdim=True)
+    return x.log_softmax(1), target / target.sum(1, keepdim=True)
 
 
 def _of_normalised(evaluate: Evaluate, sample: Sample) -> Tensor:
-    return evaluate(*_normalised(sample), reduction="none")
+    return evaluate(*_normalised(sample))
 
 
-def _size_of_normalised(evaluate: Evaluate, sample: Sample) -> Tensor:
-    return _of_normalised(evaluate, sample).abs()
+def _half_of_squared_distance(evaluate: Evaluate, sample: Sample) -> Tensor:
+    x, target = _normalised(sample)
+    return 0.5 * (x.exp() - target).abs().sum(1).square()
 
 
 def _of_itself(evaluate: Evaluate, sample: Sample) -> Tensor:
     _, target = _normalised(sample)
-    return evaluate(target.log(), target, reduction="none")
+    return evaluate(target.log(), target)
 
 
 def _nothing(evaluate: Evaluate, sample: Sample) -> Tensor:
     return torch.zeros(sample["target"].shape[0], dtype=torch.float64)
 
 
-def _cross_entropy_minus_entropy(evaluate: Evaluate, sample: Sample) -> Tensor:
+def _after_log_softmax(evaluate: Evaluate, sample: Sample) -> Tensor:
     x, target = sample.tensors
-    return -(target * x).sum(1) - torch.special.entr(target).sum(1)
+    return evaluate(x.log_softmax(1), target)
+
+
+def _cross_entropy_minus_entropy(evaluate: Evaluate, sample: Sample) -> Tensor:
+    from suites.cross_entropy import SUITE as CROSS_ENTROPY
+
+    x, target = sample.tensors
+    return evaluate.truth(CROSS_ENTROPY, logits=x, target=target) - torch.special.entr(target).sum(1)
 
 
 def _with_logarithms(evaluate: Evaluate, sample: Sample) -> Tensor:
     x, target = sample.tensors
-    return evaluate(x, target.log(), reduction="none", log_target=True)
+    return evaluate(x, target.log(), log_target=True)
 
 
 def _from_logits(evaluate: Evaluate, sample: Sample) -> Tensor:
     x, target = sample.tensors
     # A power of two: the shift is exact for scores that were rounded to float32 first.
-    return evaluate(x + 8.0, target, reduction="none", from_logits=True)
-
-
-def _after_log_softmax(evaluate: Evaluate, sample: Sample) -> Tensor:
-    x, target = sample.tensors
-    return evaluate(x.log_softmax(1), target, reduction="none")
-
-
-def _first_slope(loss: Tensor, logits: Tensor) -> Tensor:
-    (slope,) = torch.autograd.grad(loss.sum(), logits)
-    return slope[:, 0]
-
-
-def _slope_of_divergence(evaluate: Evaluate, sample: Sample) -> Tensor:
-    logits = sample["log_probabilities"].detach().clone().requires_grad_(True)
-    loss = evaluate(logits.log_softmax(1), sample["target"], reduction="none")
-    return _first_slope(loss, logits)
-
-
-def _slope_of_cross_entropy(evaluate: Evaluate, sample: Sample) -> Tensor:
-    logits = sample["log_probabilities"].detach().clone().requires_grad_(True)
-    return _first_slope(-(sample["target"] * logits.log_softmax(1)).sum(1), logits)
+    return evaluate(x + 8.0, target, from_logits=True)
 
 
 IDENTITIES = (
     Identity(
-        "cross_entropy_is_entropy_plus_divergence",
-        _plain,
+        "divergence_is_cross_entropy_minus_entropy",
+        _after_log_softmax,
         _cross_entropy_minus_entropy,
         variant="batchmean",
-        regime="independent",
-        source="tutorial D",
+        regime="unnormalised",
+        source="tutorial D: CE = H + KL; minimising either is the same",
+        about="KL(T || softmax x) = CE(T, x) - H(T), and both have the same gradient",
     ),
     Identity(
         "never_negative",
         _of_normalised,
-        _size_of_normalised,
+        _nothing,
         variant="batchmean",
         regime="near",
-        source="tutorial D: KL >= 0",
+        source="tutorial D",
+        about="KL >= 0",
+        relation="at_least",
     ),
     Identity(
         "nothing_from_itself",
@@ -159,7 +156,18 @@ IDENTITIES = (
         _nothing,
         variant="batchmean",
         regime="independent",
-        source="tutorial D: KL = 0 where p = q",
+        source="tutorial D",
+        about="KL = 0 where p = q",
+    ),
+    Identity(
+        "something_from_another",
+        _of_normalised,
+        _half_of_squared_distance,
+        variant="batchmean",
+        regime="independent",
+        source="tutorial D: KL = 0 only where p = q; Pinsker's inequality",
+        about="KL >= |p - q|_1^2 / 2",
+        relation="at_least",
     ),
     Identity(
         "logarithms_are_probabilities",
@@ -168,6 +176,7 @@ IDENTITIES = (
         variant="batchmean",
         regime="independent",
         source="torch documentation of log_target",
+        about="KL of log T = KL of T",
     ),
     Identity(
         "shift_invariance_of_logits",
@@ -176,13 +185,6 @@ IDENTITIES = (
         variant="batchmean",
         regime="unnormalised",
         source="tutorial D",
-    ),
-    Identity(
-        "same_gradient_as_cross_entropy",
-        _slope_of_divergence,
-        _slope_of_cross_entropy,
-        variant="batchmean",
-        regime="unnormalised",
-        source="tutorial D: minimising either is the same",
+        about="KL(T || softmax(x + 8)) = KL(T || softmax x)",
     ),
 )

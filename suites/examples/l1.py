@@ -6,14 +6,10 @@ dtype holds. The trap: a sum hides which entry is wrong, so the identities are a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from harness import Example, Identity, Sample
-
-Evaluate = Callable[..., Tensor]
+from harness import Evaluate, Example, Identity, Sample
 
 PAIRS = {"prediction": [[1.0, -2.0, 0.5], [0.0, 4.0, -1.0]], "target": [[0.5, 1.0, 0.5], [-2.0, 1.0, 1.0]]}
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
-from harness import Example, Identity, Sample
-
-Evaluate = Callable[..., Tensor]
+from harness import Evaluate, Example, Identity, Sample
 
 _SCORES = {"first": [[1.0, 2.0, 0.5]], "second": [[2.0, 1.0, 0.5]], "target": [[1, 1, -1]]}
 EXAMPLES = (

@@ -6,15 +6,11 @@ dtype holds. The trap: a sum hides which entry is wrong, so the identities are a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from harness import Example, Identity, Sample
+from harness import Evaluate, Example, Identity, Sample
 from suites.examples.l1 import PAIRS
-
-Evaluate = Callable[..., Tensor]
 
 EXAMPLES = (
     # d^2 = 0.25, 9, 0, 4, 9, 4.

@@ -5,14 +5,10 @@ The trap: 100 is where the printed form is infinite in float32; a text that show
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch.nn.functional as F
 from torch import Tensor
 
-from harness import Example, Identity, Sample
+from harness import Evaluate, Example, Identity, Sample
 
-Evaluate = Callable[..., Tensor]
 OVERFLOWS = "e^100 overflows float32"
 NO_OPTION = {"text_sum": "the text's definition is a sum"}
 
@@ -41,8 +37,10 @@ def _plain(evaluate: Evaluate, sample: Sample) -> Tensor:
 
 
 def _with_logits(evaluate: Evaluate, sample: Sample) -> Tensor:
+    from suites.binary_cross_entropy_with_logits import SUITE as BINARY
+
     x, y = sample.tensors
-    return F.binary_cross_entropy_with_logits(x, (y + 1) / 2, reduction="none")
+    return evaluate.truth(BINARY, layout="elements", logits=x, target=(y + 1) / 2)
 
 
 def _mirrored(evaluate: Evaluate, sample: Sample) -> Tensor:

@@ -6,13 +6,9 @@ The trap: torch adds 1e-6 to each difference, which changes the sixth digit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
-from harness import Example, Identity, Sample
-
-Evaluate = Callable[..., Tensor]
+from harness import Evaluate, Example, Identity, Sample
 
 _FAR_POSITIVE = {"anchor": [[3.0, 4.0]], "positive": [[0.0, 0.0]], "negative": [[3.0, 3.0]]}
 _SWAPPED = {"anchor": [[0.0, 0.0]], "positive": [[3.0, 4.0]], "negative": [[3.0, 5.0]]}

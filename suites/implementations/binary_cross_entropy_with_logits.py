@@ -78,6 +78,28 @@ def log_sigmoid(
     return reduced(weighted(losses, target, weight, class_weights), reduction)
 
 
+def by_sides(
+    logits: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+    pos_weight: Tensor | None = None,
+    class_weights: Pair | None = None,
+) -> Tensor:
+    """Both terms of `log_sigmoid` in at least float32; an infinite term of share 0 is left out.
+
+    The weights belong to the shares, so that a weight of 0 meets no infinity either.
+    """
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    z, t = logits.to(wide), target.to(wide)
+    positive = t if pos_weight is None else t * pos_weight.to(wide)
+    losses = torch.zeros_like(z)
+    for share, side in ((positive, F.logsigmoid(z)), (1 - t, F.logsigmoid(-z))):
+        counted = weighted(share, t, weight, class_weights)
+        losses = losses - counted * side.masked_fill((counted == 0) & side.isinf(), 0.0)
+    return reduced(losses, reduction).to(logits.dtype)
+
+
 def two_classes(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Cross-entropy of the two logits [0, z] with the probabilities [1 - t, t]."""
     rows = torch.stack([torch.zeros_like(logits), logits], -1).reshape(-1, 2)

@@ -217,10 +217,12 @@ class _ExactGradient(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, label: Tensor, row_weight: Tensor) -> Tensor:
         x = logits.double()
         top, place = x.max(1, keepdim=True)
-        powers = (x - top).exp()
+        # A label at +inf is certain: the difference to itself is 0 there, not inf - inf.
+        powers = torch.where(x == top, 0.0, x - top).exp()
         rest = powers.scatter(1, place, 0.0).sum(1, keepdim=True)
         column = label.unsqueeze(1)
-        lead = top - x.gather(1, column)
+        at_label = x.gather(1, column)
+        lead = torch.where(at_label == top, 0.0, top - at_label)
         share = powers / (1 + rest)
         missing = torch.where(column == place, rest, 1 + rest - powers.gather(1, column)) / (1 + rest)
         share.scatter_(1, column, -missing)

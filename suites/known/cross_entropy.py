@@ -47,15 +47,30 @@ ZERO_TIMES_INFINITY = Known(
 SMOOTHING_SUM = Known(
     "spurious_overflow",
     probe="accuracy",
-    dtype="float16",
+    dtype=("float32", "float16"),
     variant=("smoothed", "weighted_smoothed_ignored"),
-    reason="the smoothing term sums all classes of all rows in float16 before the division",
+    reason="the smoothing term sums all classes of all rows in the dtype before the division",
+)
+STORED_AND_SMOOTHED = Known(
+    "inaccurate",
+    probe="accuracy",
+    dtype="float32",
+    variant=("smoothed", "smoothed_other", "weighted_smoothed_ignored"),
+    reason="exp of a stored log-probability is off by |log p| ulp, and p - eps/C cancels what hides that",
+    shown_at=Shape(64, 4096),
 )
 POISON = Known(
     ("nan_leak", "spurious_nan"),
     regime="poisoned",
     reason="the backward of log_softmax multiplies the NaN of an ignored row by its zero upstream gradient",
     upstream="pytorch#11551",
+    outside=True,
+)
+INFINITE = Known(
+    "spurious_nan",
+    probe="accuracy",
+    regime="infinite_logit",
+    reason="a row is shifted by its maximum, which is inf - inf at an infinite logit",
     outside=True,
 )
 SEQUENTIAL = Known(
@@ -88,22 +103,25 @@ ZERO_PROBABILITY = Known(
     dtype="float16",
     reason="a probability that float16 rounds to 0 is taken for masked, so its target gets no gradient",
 )
-EAGER = (STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, SEQUENTIAL)
-NATIVE = (*EAGER, ZERO_TIMES_INFINITY, SMOOTHING_SUM)
-COMPOSED = (STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, ZERO_TIMES_INFINITY)
-UPCAST = (OUT_OF_BITS, DEAD_GAP, ZERO_TIMES_INFINITY, POISON, SEQUENTIAL)
+EAGER = (INFINITE, STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, SEQUENTIAL)
+NATIVE = (*EAGER, ZERO_TIMES_INFINITY, SMOOTHING_SUM, STORED_AND_SMOOTHED)
+COMPOSED = (INFINITE, STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, ZERO_TIMES_INFINITY)
+SMOOTHED = (SMOOTHING_SUM, STORED_AND_SMOOTHED)
+CHUNKED = (*COMPOSED, *SMOOTHED)
+UPCAST = (*SMOOTHED, INFINITE, OUT_OF_BITS, DEAD_GAP, ZERO_TIMES_INFINITY, POISON, SEQUENTIAL)
 # The narrower entry first: the first that covers a finding gives its reason.
-ONE_HOT = (ZERO_PROBABILITY, *COMPOSED)
-COMPILED = (STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, KILLS)
+ONE_HOT = (ZERO_PROBABILITY, STORED_AND_SMOOTHED, *COMPOSED)
+COMPILED = (INFINITE, STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, KILLS)
 UNSTABLE = (
     Known(
         ("spurious_nan", "spurious_overflow", "inaccurate", "dead_gradient"),
         reason="unstable on purpose: probabilities over- and underflow before the logarithm",
     ),
 )
-UNSTABLE_AND_POISONED = (POISON, *UNSTABLE)
+UNSTABLE_AND_POISONED = (INFINITE, POISON, *UNSTABLE)
 NAIVE = (NO_ROWS, NEGATIVE_LABEL, *UNSTABLE)
 CANCELS = (
+    INFINITE,
     POISON,
     Known(
         ("inaccurate", "dead_gradient", "spurious_overflow"),

@@ -154,6 +154,15 @@ def nan_logit(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     return sample.replaced(logits=logits, target=target)
 
 
+def infinite_logit(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Unit-normal rows; every fourth has +inf at its label: the limit is a loss and a gradient of 0."""
+    sample = unit_normal(shape, finfo, generator)
+    row = torch.arange(0, shape.batch, 4)
+    logits = sample["logits"].clone()
+    logits[row, sample["target"][row]] = math.inf
+    return sample.replaced(logits=logits)
+
+
 def scaled(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """Four rows of both signs whose largest magnitude is `value`; three labels are the argmax.
 

@@ -24,7 +24,7 @@ def _with_last(sample: Sample, label: int) -> Sample:
 
 def beyond_classes(sample: Sample, options: Options) -> Sample:
     """The last label is C, one beyond the last class."""
-    return _with_last(sample, sample["logits"].shape[1])
+    return _with_last(sample, sample.shape.classes)
 
 
 def far_beyond(sample: Sample, options: Options) -> Sample:

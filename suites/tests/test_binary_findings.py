@@ -1,4 +1,4 @@
-"""What the suites of the binary losses find: silent clean controls, and every known truth."""
+"""What the suites of the four binary losses find: silent clean controls, and every known truth."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from harness.probes.overflow import overflow
 from harness.pytest_examples import example_call
 from harness.sample import Shape
 from harness.trial import DTYPES, Case
-from suites import binary_cross_entropy_with_logits, soft_margin
+from suites import binary_cross_entropy, binary_cross_entropy_with_logits, multilabel_soft_margin, soft_margin
 
 WITH_LOGITS = binary_cross_entropy_with_logits.SUITE
+OF_PROBABILITIES = binary_cross_entropy.SUITE
 SOFT = soft_margin.SUITE
-SUITES = (WITH_LOGITS, SOFT)
+MULTILABEL = multilabel_soft_margin.SUITE
+SUITES = (WITH_LOGITS, OF_PROBABILITIES, SOFT, MULTILABEL)
 MISTAKES = [(suite, item) for suite in SUITES for item in suite.implementations if item.known_bad]
 
 
@@ -82,6 +84,10 @@ def test_every_mistake_is_an_error_somewhere_and_says_what_to_write(suite, mista
         (SOFT, "native", "bfloat16", "positive_spurious_nan", 15_566),
         (SOFT, "native", "float16", "positive_inputs", 63_488),
         (SOFT, "native", "bfloat16", "positive_inputs", 65_280),
+        (OF_PROBABILITIES, "native", "float16", "positive_inputs", 15_362),
+        (OF_PROBABILITIES, "native", "bfloat16", "positive_inputs", 16_258),
+        (OF_PROBABILITIES, "native", "float16", "positive_spurious_nan", 1),
+        (OF_PROBABILITIES, "native", "bfloat16", "positive_saturated", 34),
     ],
 )
 def test_counts_over_all_16_bit_inputs_are_those_of_the_catalogue(suite, name, dtype, column, expected):
@@ -124,11 +130,31 @@ def test_the_printed_shifted_form_has_the_wrong_slope_at_0_and_the_right_loss():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_infinite_logits_on_the_right_side_are_nan_in_native(dtype):
-    # Catalogue rows 27 and 29.
-    infinite = opened(WITH_LOGITS, regime="infinite", dtype=dtype)
-    weighted = opened(WITH_LOGITS, "weighted", "infinite_wrong", dtype)
-    for block in (infinite, weighted):
-        assert ("spurious_nan", "loss") in serious(accuracy(block, "native"))
+    # Catalogue rows 27, 29 and 31.
+    for suite in (WITH_LOGITS, MULTILABEL):
+        assert ("spurious_nan", "loss") in serious(
+            accuracy(opened(suite, regime="infinite", dtype=dtype), "native")
+        )
+        weighted = opened(suite, "weighted", "infinite_wrong", dtype)
+        assert ("spurious_nan", "loss") in serious(accuracy(weighted, "native"))
+
+
+def test_the_class_sum_of_float16_overflows_before_its_mean():
+    # Catalogue row 31: classes of 3.05 each, 65504 / 3.05 = 21,477.
+    first = overflow(opened(MULTILABEL, dtype="float16"), "native").numbers["first_failing_classes"]
+    assert 20_000 < first < 23_000
+    assert "first_failing_classes" not in overflow(opened(MULTILABEL, dtype="float16"), "upcast").numbers
+
+
+def test_an_undeclared_clamp_is_found_and_a_declared_one_is_not():
+    undeclared = OF_PROBABILITIES.extended(
+        Implementation(
+            lambda probabilities, target: F.binary_cross_entropy(probabilities, target), name="bare"
+        )
+    )
+    block = opened(undeclared, regime="certain_wrong")
+    assert ("saturated", "loss") in serious(accuracy(block, "bare"))
+    assert not any(group == "loss" for _, group in serious(accuracy(block, "native")))
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
@@ -161,7 +187,9 @@ LEGACY = {
     ("loss", "module"),
     [
         (F.binary_cross_entropy_with_logits, torch.nn.BCEWithLogitsLoss),
+        (F.binary_cross_entropy, torch.nn.BCELoss),
         (F.soft_margin_loss, torch.nn.SoftMarginLoss),
+        (F.multilabel_soft_margin_loss, torch.nn.MultiLabelSoftMarginLoss),
     ],
 )
 def test_the_legacy_pair_means_a_reduction(loss, module, pair, reduction):

@@ -1,4 +1,4 @@
-"""The float64 closed forms of the binary losses are certified against Arb balls.
+"""The float64 closed forms of the four binary losses are certified against Arb balls.
 
 Held on every variant, regime and format, weights included: |B0 - exact| <= roundoffs 2^-53 N + floor for
 the loss and every gradient entry, with N the oracle's own sensitivity.
@@ -19,9 +19,17 @@ from harness.oracle.closed_form import one_thread
 from harness.sample import Shape
 from harness.standard import element_options
 from harness.trial import Case
-from suites import binary_cross_entropy_with_logits, soft_margin
+from suites import binary_cross_entropy, binary_cross_entropy_with_logits, multilabel_soft_margin, soft_margin
 
-SUITES = [binary_cross_entropy_with_logits.SUITE, soft_margin.SUITE]
+SUITES = [
+    module.SUITE
+    for module in (
+        binary_cross_entropy_with_logits,
+        binary_cross_entropy,
+        soft_margin,
+        multilabel_soft_margin,
+    )
+]
 CELLS = [(suite, variant.name) for suite in SUITES for variant in suite.variants]
 
 
@@ -114,3 +122,15 @@ def test_an_infinite_pos_weight_counts_nothing_at_label_0_and_a_weight_of_0_noth
     truth = suite.oracle.evaluate(inputs, dict(suite.options), ("logits",))
     assert truth.losses.tolist() == pytest.approx([math.log1p(math.e), 0.0], rel=1e-15)
     assert truth.gradients["logits"][1] == 0
+
+
+def test_the_floor_of_torch_changes_the_value_alone():
+    suite = SUITES[1]
+    inputs = {"probabilities": torch.tensor([0.0, 0.25]), "target": torch.tensor([1.0, 1.0])}
+    plain, floored = (
+        suite.oracle.evaluate(inputs, {**suite.options, "log_floor": floor}, ("probabilities",))
+        for floor in (-math.inf, -100.0)
+    )
+    assert (plain.losses[0], floored.losses[0]) == (math.inf, 100.0)
+    assert plain.losses[1] == floored.losses[1]
+    assert np.array_equal(plain.gradients["probabilities"], floored.gradients["probabilities"])

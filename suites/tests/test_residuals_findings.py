@@ -1,4 +1,4 @@
-"""What the suites l1 and mse find: silent controls, and every known truth.
+"""What the suites l1, mse, smooth_l1 and huber find: silent controls, and every known truth.
 
 Blocks are opened in process. A control with a finding means that the harness accuses falsely; a known
 defect or a taught mistake that goes unseen means that it is blind.
@@ -19,10 +19,12 @@ from harness.probes.accuracy import accuracy
 from harness.probes.overflow import overflow
 from harness.pytest_examples import example_call
 from harness.trial import DTYPES, Case
+from suites.huber import SUITE as HUBER
 from suites.l1 import SUITE as L1
 from suites.mse import SUITE as MSE
+from suites.smooth_l1 import SUITE as SMOOTH_L1
 
-SUITES = (L1, MSE)
+SUITES = (L1, MSE, SMOOTH_L1, HUBER)
 MISTAKES = [(suite, item) for suite in SUITES for item in suite.implementations if item.known_bad]
 
 
@@ -63,6 +65,15 @@ def test_every_mistake_is_an_error_somewhere_and_says_what_to_write(suite, mista
     assert len(mistake.known_bad) > 40
 
 
+@pytest.mark.parametrize("suite", [SMOOTH_L1, HUBER], ids=lambda suite: suite.name)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_signed_threshold_is_an_error_in_value_and_gradient(suite, dtype):
+    # Mutant m21.
+    found = serious(accuracy(opened(suite, regime="outliers", dtype=dtype), "signed_threshold"))
+    assert "loss" in {group for _, group in found}
+    assert any(group.startswith("prediction/") for _, group in found)
+
+
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_native_is_right_on_every_finite_16_bit_residual(suite, dtype):
@@ -73,7 +84,20 @@ def test_native_is_right_on_every_finite_16_bit_residual(suite, dtype):
     assert {k for k in counted if not k.endswith(("_flushed", "_dead_loss"))} == set()
 
 
-@pytest.mark.parametrize(("suite", "leaks"), [(L1, False), (MSE, True)])
+def test_smooth_l1_squares_before_it_divides_and_its_gradient_is_right():
+    # Catalogue row 33.
+    d, t = torch.tensor([1e20], requires_grad=True), torch.zeros(1)
+    loss = F.smooth_l1_loss(d, t, beta=2e20)
+    loss.backward()
+    assert torch.isinf(loss)
+    assert float(d.grad) == 0.5
+    assert float(F.smooth_l1_loss(torch.tensor([1e-31]), t, beta=1e-30)) == 0.0
+    found = serious(accuracy(opened(SMOOTH_L1, "beta_huge"), "native"))
+    assert found == {("spurious_overflow", "loss")}
+    assert serious(accuracy(opened(SMOOTH_L1, "beta_huge"), "masked_before")) == set()
+
+
+@pytest.mark.parametrize(("suite", "leaks"), [(L1, False), (MSE, True), (SMOOTH_L1, True), (HUBER, True)])
 def test_entries_masked_after_the_loss_leak_their_nan_into_the_gradient(suite, leaks):
     # Catalogue row 36.
     block = opened(suite, "missing")
@@ -111,7 +135,7 @@ def test_examples_hold_for_native_unless_they_say_who_diverges():
         (False, False, "none"),
     ],
 )
-@pytest.mark.parametrize("module", [nn.L1Loss, nn.MSELoss])
+@pytest.mark.parametrize("module", [nn.L1Loss, nn.MSELoss, nn.SmoothL1Loss])
 def test_the_legacy_pair_maps_to_a_reduction(module, reduce, size_average, expected):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -16,10 +16,12 @@ from harness.inputs import draw, element_options
 from harness.oracle.certification import narrow_row, share_of_bound
 from harness.sample import Shape
 from harness.trial import Case
+from suites.huber import SUITE as HUBER
 from suites.l1 import SUITE as L1
 from suites.mse import SUITE as MSE
+from suites.smooth_l1 import SUITE as SMOOTH_L1
 
-SUITES = (L1, MSE)
+SUITES = (L1, MSE, SMOOTH_L1, HUBER)
 BOTH = ("prediction", "target")
 
 
@@ -73,13 +75,21 @@ def entry(suite, residual, **options):
     return suite.oracle.evaluate(inputs, {**suite.options, **options}, BOTH)
 
 
+def test_thresholds_far_from_one_neither_overflow_nor_underflow():
+    # Catalogue row 33.
+    assert entry(SMOOTH_L1, 1e200, beta=2e200).losses[0] == pytest.approx(2.5e199, rel=1e-15)
+    assert entry(SMOOTH_L1, 1e-201, beta=1e-200).losses[0] == pytest.approx(5e-203, rel=1e-15)
+
+
 def test_every_slope_is_right_at_the_kink_and_one_alone_elsewhere():
-    low, high = entry(L1, 0.0).gradient_ranges["prediction"]
-    assert (low[0], high[0]) == (-1.0, 1.0)
-    low, high = entry(L1, -2.0).gradient_ranges["prediction"]
-    assert low[0] == high[0] == -1.0
-    low, high = entry(MSE, 0.0).gradient_ranges["prediction"]
-    assert low[0] == high[0] == 0.0
+    for suite, options in ((L1, {}), (SMOOTH_L1, {"beta": 0.0})):
+        low, high = entry(suite, 0.0, **options).gradient_ranges["prediction"]
+        assert (low[0], high[0]) == (-1.0, 1.0)
+        low, high = entry(suite, -2.0, **options).gradient_ranges["prediction"]
+        assert low[0] == high[0] == -1.0
+    for suite in (MSE, SMOOTH_L1, HUBER):
+        low, high = entry(suite, 0.0).gradient_ranges["prediction"]
+        assert low[0] == high[0] == 0.0
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)

@@ -1,0 +1,165 @@
+"""Binary cross-entropy of probabilities: every way in which people compute it, and the truth about each.
+
+L = -w [t log x + (1 - t) log(1 - x)] for every entry of (N, C); the closed forms are in
+`suites/oracles/binary_cross_entropy.py`. torch documents that it keeps both logarithms above -100, which
+is its contract here (`log_floor`); that it keeps x (1 - x) above 1e-12 in the gradient it does not
+document, and that is a finding. The trap: 1e-12 is 0 in float16.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from harness import (
+    Contract,
+    Exhaustive,
+    Implementation,
+    Invalid,
+    Ladder,
+    Regime,
+    Sample,
+    Suite,
+    Variant,
+    above,
+)
+from harness.sample import Shape
+from harness.suite import Shapes
+from suites.examples.binary_cross_entropy import EXAMPLES, IDENTITIES
+from suites.implementations.binary_cross_entropy import (
+    NativeModule,
+    double_where,
+    exact_gradient,
+    naive_loop,
+    native,
+    textbook,
+    upcast,
+)
+from suites.known.binary_cross_entropy import (
+    COMPILED,
+    DOUBLE_WHERE,
+    LOOP,
+    MODULE,
+    NATIVE,
+    TEXTBOOK,
+    UPCAST,
+)
+from suites.mistakes.binary_cross_entropy import KNOWN_BAD
+from suites.oracles.binary_cross_entropy import ORACLE
+from suites.regimes import binary as draw
+
+TORCH_FLOOR = -100.0
+CLAMPED = Contract(log_floor=TORCH_FLOOR)
+CLAMPED_UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"), log_floor=TORCH_FLOOR)
+# In float64 native's gradient is clamped where x (1 - x) is below 1e-12.
+WHERE_FLOAT64_IS_GOOD = Contract(
+    dtypes=("float32", "bfloat16", "float16"),
+    except_regimes=("underflowing", "certain*", "sure*", "recorded_*", "ladder smallness", "exhaustive *"),
+    log_floor=TORCH_FLOOR,
+)
+COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("mean",))
+
+
+def _with_first(sample: Sample, value: float) -> Sample:
+    changed: Tensor = sample["probabilities"].clone()
+    changed[0, 0] = value
+    return sample.replaced(probabilities=changed)
+
+
+def above_one(sample: Sample, options: object) -> Sample:
+    """The first probability is 1.5."""
+    return _with_first(sample, 1.5)
+
+
+def negative(sample: Sample, options: object) -> Sample:
+    """The first probability is -0.5."""
+    return _with_first(sample, -0.5)
+
+
+SUITE = Suite(
+    name="binary_cross_entropy",
+    formula="L = -t log x - (1 - t) log(1 - x)",
+    oracle=ORACLE,
+    options={"reduction": "mean", "weight": None, "class_weights": None, "log_floor": -math.inf},
+    variants=(
+        Variant("mean"),
+        Variant("sum", reduction="sum"),
+        Variant("none", reduction="none"),
+        Variant("weighted", weight=draw.class_weight),
+        Variant("class_weights", class_weights=(0.5, 3.0), adapt=draw.hard_labels),
+        Variant("both_gradients", adapt=draw.both_gradients),
+    ),
+    regimes=(
+        Regime(draw.uniform),
+        Regime(draw.uniform_soft),
+        Regime(draw.calibrated),
+        Regime(draw.halves),
+        Regime(draw.sure),
+        Regime(draw.sure_wrong),
+        Regime(draw.underflowing),
+        Regime(draw.certain),
+        Regime(draw.certain_wrong),
+        Regime(
+            partial(draw.recorded_probabilities, stage="late"),
+            name="recorded_digits_late",
+            batch=256,
+            classes=10,
+        ),
+    ),
+    ladders=(
+        Ladder(
+            "smallness",
+            draw.small_probability,
+            start=1.0,
+            resolution=1.0,
+            stop=lambda finfo: -math.log2(finfo.smallest_normal),
+            names="-log2 of one probability where 1 is right",
+        ),
+        Ladder(
+            "rows",
+            draw.many_probabilities,
+            start=2.0,
+            stop=lambda finfo: float(1 << 17),
+            resolution=1.0,
+            batch_is_value=True,
+            names="rows of one question, losses about 0.8",
+        ),
+    ),
+    exhaustive=(
+        Exhaustive("positive", partial(draw.every_probability, label=1.0), "0 <= x <= 1 at label 1"),
+        Exhaustive("negative", partial(draw.every_probability, label=0.0), "0 <= x <= 1 at label 0"),
+    ),
+    invalid=(Invalid("probability_above_one", above_one), Invalid("probability_negative", negative)),
+    shapes=Shapes(
+        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 101)), timed=(Shape(64, 1000),), slow_regime=""
+    ),
+    implementations=(
+        Implementation(native, baseline=True, contract=CLAMPED, known=NATIVE),
+        Implementation(NativeModule, name="native_module", contract=CLAMPED, known=MODULE),
+        Implementation(naive_loop, skip=above(batch=256, classes=256), known=LOOP),
+        Implementation(textbook, known=TEXTBOOK),
+        Implementation(double_where, known=DOUBLE_WHERE),
+        Implementation(upcast, contract=CLAMPED_UP_TO_FLOAT32, known=UPCAST),
+        Implementation(
+            double_where,
+            name="compiled",
+            contract=COMPILED_FLOAT32,
+            skip=above(batch=64),
+            known=COMPILED,
+            prepare=partial(torch.compile, dynamic=False),
+        ),
+        Implementation(
+            partial(upcast, wide_dtype=torch.float64),
+            name="float64_control",
+            control=True,
+            contract=WHERE_FLOAT64_IS_GOOD,
+        ),
+        Implementation(exact_gradient, control=True),
+        *KNOWN_BAD,
+    ),
+    examples=EXAMPLES,
+    identities=IDENTITIES,
+)

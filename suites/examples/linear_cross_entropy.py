@@ -1,0 +1,51 @@
+"""Worked cross-entropy numbers reached through a projection.
+
+The identity as weights gives the printed numbers of the texts themselves; a permutation with a bias gives
+them under labels that are permuted alike. The trap: with the identity alone, a form that mixes up W and its
+transpose would pass.
+"""
+
+from __future__ import annotations
+
+from harness import Example
+
+_EYE = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+_ROW = {"hidden": [[3.0, 1.0, -3.0]], "linear_weight": _EYE, "target": [1]}
+# Class c takes feature c + 1: the logits are [1, -3, 3].
+_TURNED = {
+    "hidden": [[3.0, 1.0, -3.0]],
+    "linear_weight": [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]],
+    "target": [0],
+    "linear_bias": [0.0, 0.0, 0.0],
+}
+_HANDWRITTEN = {
+    "hidden": [
+        [-1.5616, -0.7906, 1.4143, -0.0957, 0.1657],
+        [-1.4285, 0.3045, 1.5844, -2.1508, 1.8181],
+        [1.0205, -1.3493, -1.2965, 0.1715, -1.2118],
+    ],
+    "linear_weight": [[1.0 if row == column else 0.0 for column in range(5)] for row in range(5)],
+    "target": [2, 0, 3],
+}
+_DOUBLED = {
+    "hidden": [[1.5, 0.5, -1.5]],
+    "linear_weight": [[2.0, 0.0, 0.0], [0.0, 0.0, 2.0]],
+    "target": [1],
+    "linear_bias": [-2.0, 4.0],
+}
+
+EXAMPLES = (
+    Example("mean", _ROW, 2.1291, source="tutorial C", note="the weights are the identity"),
+    Example("mean", _ROW, 2.1291, source="tutorial C", dtype="float32"),
+    Example("biased", _TURNED, 2.1291, source="tutorial C", note="features permuted, labels with them"),
+    Example("mean", _HANDWRITTEN, 1.9606, source="tutorial A, naive row loop"),
+    Example(
+        "mean",
+        _HANDWRITTEN,
+        1.9885,
+        source="tutorial A, label_smoothing=0.1",
+        options={"label_smoothing": 0.1},
+    ),
+    # Logits 2 * 1.5 - 2 = 1 and 2 * -1.5 + 4 = 1.
+    Example("biased", _DOUBLED, 0.6931471805599453, digits=15, source="log 2: both logits are 1"),
+)

@@ -1,0 +1,135 @@
+"""The Gaussian likelihood with a predicted variance: every way in which people compute it, and the truth.
+
+L = (log v + (x - t)^2 / v) / 2 with v = max(variance, eps), log(2 pi) / 2 more with `full`; reduced by none,
+sum or mean. The closed form is in `suites/oracles/gaussian_nll.py`. The trap: torch clamps out of sight of
+autograd, so the slope of a variance below eps is that at eps; `variance.clamp(min=eps)` has none there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
+from harness.sample import Shape
+from harness.suite import Shapes
+from suites.examples.gaussian_nll import EXAMPLES, IDENTITIES
+from suites.implementations.gaussian_nll import (
+    NativeModule,
+    clamped,
+    exact_gradient,
+    log_prob,
+    naive_loop,
+    native,
+    standardised,
+    textbook,
+    upcast,
+)
+from suites.known.gaussian_nll import COMPOSED, LOG_PROB, UPCAST
+from suites.mistakes.gaussian_nll import KNOWN_BAD
+from suites.oracles.gaussian_nll import ORACLE
+from suites.regimes import variances as draw
+
+UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
+# Two compiled artefacts in a quick sweep: the usual shape and the timed one.
+COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("mean",))
+
+SUITE = Suite(
+    name="gaussian_nll",
+    formula="L = (log v + (x - t)^2 / v) / 2, v = max(variance, eps)",
+    oracle=ORACLE,
+    options={
+        "reduction": "mean",
+        "full": False,
+        "eps": 1e-6,
+        "clamp": "unseen",
+        "one_variance": False,
+    },
+    variants=(
+        Variant("mean"),
+        Variant("sum", reduction="sum"),
+        Variant("none", reduction="none"),
+        Variant("full", full=True, adapt=draw.all_gradients),
+        Variant("eps_eighth", eps=0.125, adapt=draw.on_eps),
+        Variant("one_variance", one_variance=True, adapt=draw.one_per_row),
+    ),
+    regimes=(
+        Regime(draw.unit_normal),
+        Regime(draw.calibrated),
+        Regime(draw.balanced),
+        Regime(draw.outliers),
+        Regime(draw.half_equal),
+        Regime(draw.tiny_variance),
+        Regime(draw.zero_variance),
+        Regime(draw.huge),
+        Regime(draw.nan_prediction),
+        Regime(draw.infinite),
+    ),
+    ladders=(
+        Ladder(
+            "scale",
+            draw.scaled,
+            start=1.0,
+            # Two losses of this size: their sum is finite as well, and so is what bounds it.
+            stop=lambda finfo: 0.12 * float(finfo.max),
+            resolution=0.25,
+            relative=2.0**-10,
+            names="|x - t| and the variance",
+        ),
+        Ladder(
+            "small",
+            draw.shrinking,
+            start=1.0,
+            stop=lambda finfo: 24.0,
+            step=1.0,
+            names="-log2 of the standard deviation, residuals of half of it",
+        ),
+        Ladder(
+            "rows",
+            draw.many_rows,
+            start=2.0,
+            stop=lambda finfo: float(1 << 17),
+            resolution=1.0,
+            batch_is_value=True,
+            names="rows of one entry in the batch, residuals between 1 and 2",
+        ),
+    ),
+    exhaustive=(Exhaustive("variance", draw.every_variance, "the variance, with a residual of 1"),),
+    invalid=draw.INVALID,
+    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime=""),
+    implementations=(
+        Implementation(native, baseline=True, known=COMPOSED),
+        Implementation(NativeModule, name="native_module", known=COMPOSED),
+        Implementation(naive_loop, skip=above(batch=256), known=COMPOSED),
+        Implementation(textbook, known=COMPOSED),
+        Implementation(clamped, contract=Contract(clamp="seen"), known=COMPOSED),
+        Implementation(log_prob, contract=Contract(variants=("full",)), known=LOG_PROB),
+        Implementation(standardised),
+        Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
+        Implementation(
+            textbook,
+            name="compiled",
+            contract=COMPILED_FLOAT32,
+            prepare=partial(torch.compile, dynamic=False),
+        ),
+        Implementation(
+            partial(upcast, wide_dtype=torch.float64),
+            name="float64_control",
+            control=True,
+            contract=UP_TO_FLOAT32,
+        ),
+        Implementation(exact_gradient, control=True),
+        *KNOWN_BAD,
+    ),
+    blind=(
+        Blind(
+            "variances are at eps or below, where a clamp that autograd sees leaves no slope or any",
+            check="gradient of variance",
+            variant="eps_eighth",
+            regime=("tiny_variance", "zero_variance"),
+        ),
+    ),
+    examples=EXAMPLES,
+    identities=IDENTITIES,
+)

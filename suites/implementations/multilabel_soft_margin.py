@@ -1,0 +1,81 @@
+"""Every way in which people compute the multi-label soft margin loss, as plain functions of (x, t, options).
+
+`weight` is one number per class. The trap: torch composes it of 16-bit steps and sums over the classes
+before it divides by their number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from suites.implementations.binary_cross_entropy_with_logits import exact_gradient as exact_elements
+from suites.implementations.binary_cross_entropy_with_logits import reduced
+
+
+def naive_loop(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """A row loop over the sigmoid and its logarithms."""
+    rows = []
+    for x, t in zip(logits, target, strict=True):
+        p = torch.sigmoid(x)
+        rows.append(-(t * torch.log(p) + (1 - t) * torch.log(1 - p)).mean())
+    return reduced(torch.stack(rows) if rows else (logits * target).sum(1), reduction)
+
+
+def _terms(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    losses = -(target * F.logsigmoid(logits) + (1 - target) * F.logsigmoid(-logits))
+    return losses if weight is None else losses * weight
+
+
+def log_sigmoid(
+    logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
+    """Both logsigmoids in float32 at least, the mean over classes, round once."""
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    losses = _terms(logits.to(wide), target.to(wide), None if weight is None else weight.to(wide))
+    return reduced(losses.mean(1), reduction).to(logits.dtype)
+
+
+def text_sum(logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
+    """The text's definition: the sum over the classes, without the division by their number."""
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    losses = _terms(logits.to(wide), target.to(wide), None if weight is None else weight.to(wide))
+    return reduced(losses.sum(1), reduction).to(logits.dtype)
+
+
+def with_logits(
+    logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
+    """binary_cross_entropy_with_logits, averaged over the classes."""
+    losses = F.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="none")
+    return reduced(losses.mean(1), reduction)
+
+
+def native(logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
+    """torch.nn.functional.multilabel_soft_margin_loss."""
+    return F.multilabel_soft_margin_loss(logits, target, weight=weight, reduction=reduction)
+
+
+def upcast(
+    logits: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+    *,
+    wide_dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Upcast, native, round the loss once."""
+    x, t = logits.to(wide_dtype), target.to(wide_dtype)
+    return native(x, t, reduction, None if weight is None else weight.to(wide_dtype)).to(logits.dtype)
+
+
+def exact_gradient(
+    logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
+    """Clean control: the closed-form gradients of each element in float64, rounded once."""
+    wide: Any = None if weight is None else weight.double()
+    elements = exact_elements(logits.double(), target.double(), "none", wide)
+    return reduced(elements.mean(1), reduction).to(logits.dtype)

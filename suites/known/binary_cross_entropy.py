@@ -1,0 +1,51 @@
+"""What is known to be wrong with binary cross-entropy of probabilities as torch and others compute it.
+
+Each entry was measured by the sweep itself. The trap: torch's value at 0 and 1 is its documented contract,
+its gradient there is not, and they do not belong to one function.
+"""
+
+from __future__ import annotations
+
+from harness import Known
+
+HALF = ("bfloat16", "float16")
+
+GRADIENT_FLOOR = Known(
+    ("inaccurate", "saturated", "dead_gradient", "spurious_nan", "spurious_overflow"),
+    probe=("accuracy", "overflow"),
+    group=("probabilities/*", "ladder smallness", "exhaustive *"),
+    reason="(x - t) / max(x (1 - x), 1e-12): wrong below 1e-12, 0 at x = t = 1, and 0/0 in float16",
+    upstream="pytorch#4867, pytorch#171327",
+)
+ROUNDED_TARGET_SLOPE = Known(
+    "inaccurate",
+    probe=("accuracy", "protocol"),
+    dtype=HALF,
+    group="target/*",
+    reason="both logarithms of the target's slope are rounded to 16 bits before they are subtracted",
+)
+NO_ZERO_CASE = Known(
+    "spurious_nan",
+    probe=("accuracy", "overflow"),
+    reason="a term of coefficient 0 is computed as 0 * log 0",
+)
+WITHOUT_LOG1P = Known(
+    ("inaccurate", "dead_gradient"),
+    probe=("accuracy", "overflow"),
+    reason="log(1 - x) loses the bits of a small x, and the two slopes are added in rounded form",
+)
+CUT_TARGET_SLOPE = Known(
+    ("inaccurate", "saturated", "dead_gradient"),
+    probe="accuracy",
+    variant="both_gradients",
+    group="target/*",
+    reason="terms of coefficient 0 are cut out, and their part of the target's slope with them",
+)
+
+NATIVE = (GRADIENT_FLOOR, ROUNDED_TARGET_SLOPE)
+MODULE = NATIVE
+UPCAST = (GRADIENT_FLOOR,)
+TEXTBOOK = (NO_ZERO_CASE, WITHOUT_LOG1P)
+LOOP = TEXTBOOK
+DOUBLE_WHERE = (CUT_TARGET_SLOPE,)
+COMPILED = ()

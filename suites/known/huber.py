@@ -1,0 +1,47 @@
+"""What is known to be wrong with Huber's loss as torch and others compute it on the CPU.
+
+Each entry was measured by the sweep itself; its scope is as narrow as the cause allows. The trap: the kernel
+is right, the weights are multiplied on to it in the dtype of the inputs.
+"""
+
+from __future__ import annotations
+
+from harness import Known
+from harness.sample import Shape
+from suites.known.residuals import (
+    ADDS_AND_TAKES_AWAY,
+    BRANCH_NOT_TAKEN,
+    BRANCH_NOT_TAKEN_AT_THE_TOP,
+    MASKED_AFTER,
+    ZERO_WEIGHT,
+)
+
+ROUNDED_WEIGHTED = Known(
+    "inaccurate",
+    probe="accuracy",
+    dtype=("bfloat16", "float16"),
+    variant="weighted",
+    reason="residual, loss and weighted loss are each rounded to 16 bits, and so are their slopes",
+)
+ROUNDED_IN_THE_KERNEL = Known(
+    "inaccurate",
+    probe="accuracy",
+    dtype=("bfloat16", "float16"),
+    variant="weighted",
+    group=("prediction/*", "target/*"),
+    shown_at=Shape(256, 1000),
+    reason="weight, slope and 1/N are multiplied one after another, each product rounded to 16 bits",
+)
+LOST_FOR_EVERY_UPSTREAM = Known(
+    ("second_backward", "upstream", "edge_shape"),
+    probe="protocol",
+    variant="delta_huge",
+    reason="delta is added to slopes far below it and taken away again, whatever arrives from above",
+)
+
+NATIVE = (ZERO_WEIGHT, ROUNDED_IN_THE_KERNEL)
+UPCAST = (ZERO_WEIGHT,)
+LOOP = (ZERO_WEIGHT, ROUNDED_WEIGHTED, BRANCH_NOT_TAKEN)
+COMPOSED = (*LOOP, BRANCH_NOT_TAKEN_AT_THE_TOP)
+CUT_LATE = (MASKED_AFTER,)
+CLAMPED = (ZERO_WEIGHT, ADDS_AND_TAKES_AWAY, LOST_FOR_EVERY_UPSTREAM)

@@ -1,0 +1,97 @@
+"""What is known to be wrong with projected cross-entropy as torch and others compute it on the CPU.
+
+Each entry was measured by the sweep itself; its scope is as narrow as the cause allows. The trap: a
+scope that is too wide would hide a new finding behind an old reason.
+"""
+
+from __future__ import annotations
+
+from harness import Known
+
+SIXTEEN_BITS = ("bfloat16", "float16")
+WIDE = ("float64", "float32")
+OUT_OF_BITS = Known(
+    ("dead_gradient", "inaccurate"),
+    probe="accuracy",
+    dtype=WIDE,
+    regime=("confident", "few_labels", "wide"),
+    reason="1 - p is computed from p, so what a confident row adds to every gradient loses its bits",
+    upstream="pytorch#195529 (same cause in BCEWithLogits)",
+)
+OUT_OF_FLOAT32 = Known(
+    ("dead_gradient", "inaccurate"),
+    probe="accuracy",
+    dtype="bfloat16",
+    regime=("confident", "few_labels", "wide"),
+    reason="1 - p is computed from p in float32, whose bits end before the exponents of bfloat16 do",
+    upstream="pytorch#195529 (same cause in BCEWithLogits)",
+)
+DEAD_GAP = Known(
+    ("dead_gradient", "inaccurate"),
+    probe="overflow",
+    group=("ladder gap", "exhaustive gap"),
+    reason="from this lead on the largest probability rounds to 1 and the label's gradient is 0",
+    upstream="pytorch#195529 (same cause in BCEWithLogits)",
+)
+STORED_16_BIT = Known(
+    ("inaccurate", "dead_gradient"),
+    probe="accuracy",
+    dtype=SIXTEEN_BITS,
+    reason="logits and their gradients are stored in 16 bits between the projection and the loss",
+)
+SUMMED_16_BIT = Known(
+    ("inaccurate", "dead_gradient"),
+    probe="accuracy",
+    dtype=SIXTEEN_BITS,
+    reason="what rows or chunks add to the gradient of the weights is stored and added up in 16 bits",
+)
+COMMON_LOGIT = Known(
+    ("spurious_overflow", "spurious_nan"),
+    probe="overflow",
+    dtype="float16",
+    group="ladder common",
+    reason="a logit beyond 65504 is infinite in float16, though all classes share it and the loss is small",
+)
+ROW_COUNT = Known(
+    "inaccurate",
+    probe="overflow",
+    dtype="float16",
+    group="ladder rows",
+    reason="the number of rows overflows float16 before the division",
+    upstream="pytorch#85791",
+)
+LABEL_APART = Known(
+    ("inaccurate", "dead_gradient"),
+    probe="accuracy",
+    reason="the sums over p and over the labels are made apart and subtracted: their rounding stays where p "
+    "is close to the one-hot label",
+)
+ONE_BY_ONE = Known(
+    "inaccurate",
+    probe="overflow",
+    dtype=WIDE,
+    group="ladder rows",
+    reason="index_add_ adds up the rows of a frequent label one by one",
+)
+POISON = Known(
+    "nan_leak",
+    regime="poisoned",
+    reason="the zero logit gradient of an ignored row is multiplied by the row's NaN, for all parameters",
+    upstream="pytorch#11551",
+    outside=True,
+)
+CHUNKED_POISON = Known(
+    "nan_leak",
+    regime="poisoned",
+    reason="an ignored row is multiplied by a weight of 0 instead of left out, so its NaN reaches the loss",
+    upstream="pytorch#11551",
+    outside=True,
+)
+NATIVE = (STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, COMMON_LOGIT, ROW_COUNT, POISON)
+ROW_BY_ROW = (SUMMED_16_BIT, OUT_OF_BITS, DEAD_GAP, COMMON_LOGIT)
+ROW_CHUNKS = (SUMMED_16_BIT, OUT_OF_BITS, DEAD_GAP, COMMON_LOGIT, ROW_COUNT, POISON)
+CHUNKED = (LABEL_APART, DEAD_GAP, ONE_BY_ONE, CHUNKED_POISON)
+COMPACT = (LABEL_APART, DEAD_GAP, COMMON_LOGIT, ROW_COUNT, ONE_BY_ONE, CHUNKED_POISON)
+FUSED = (OUT_OF_BITS, OUT_OF_FLOAT32, DEAD_GAP)
+UPCAST = (*FUSED, POISON)
+COMPILED = (OUT_OF_BITS, DEAD_GAP, POISON)

@@ -1,0 +1,76 @@
+"""What is known to be wrong with multi-class margin losses as torch and others compute them on the CPU.
+
+The trap: which entries 16 bits round wrongly changes with the seed, that they do does not, so one entry
+holds every face of one cause.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from harness import Known
+
+WRONG = ("inaccurate", "dead_gradient", "spurious_overflow", "edge_shape", "upstream", "layout")
+SWALLOWED = Known(
+    "nan_swallowed",
+    probe="accuracy",
+    regime="poisoned",
+    reason="a NaN is not above 0, so the kernel takes its class for one that is far enough",
+)
+MARGIN_FIRST = Known(
+    ("inaccurate", "dead_gradient"),
+    probe="accuracy",
+    regime=("offset", "near_overflow", "wide", "near_margin", "confident*"),
+    reason="margin - x_t is rounded before x_k is added, so large scores lose the margin",
+)
+UNINITIALISED = Known(
+    "edge_shape",
+    probe="protocol",
+    group="zero rows",
+    reason="for an empty batch the kernel returns memory that it never wrote, where the mean is 0/0, NaN",
+)
+SEQUENTIAL_CLASSES = Known(
+    ("inaccurate", "edge_shape"),
+    group=("ladder classes", "a prime number of classes", "scores/target", "loss"),
+    reason="the classes of a row are added up one by one in the dtype of the scores, or in float32",
+)
+SEQUENTIAL_ROWS = Known(
+    "inaccurate",
+    probe="overflow",
+    dtype="float64",
+    group="ladder rows",
+    reason="the rows of a batch are added up one by one in float64, which for float64 is nothing wider",
+)
+RELU = Known(
+    "nan_swallowed",
+    probe="accuracy",
+    regime="poisoned",
+    reason="the backward of relu sends the gradient of a NaN on as if it were positive",
+)
+CLAMP = Known(
+    "nan_swallowed",
+    probe="accuracy",
+    regime="poisoned",
+    reason="the backward of clamp stops the gradient of a NaN",
+)
+ROUNDED = Known(
+    WRONG,
+    probe=("accuracy", "protocol", "overflow"),
+    dtype=("bfloat16", "float16"),
+    reason="margin - x_t + x_k is rounded to 16 bits twice, and so is the sum over the classes",
+)
+CLASS_SUM = Known(
+    "spurious_overflow",
+    probe="overflow",
+    dtype="float16",
+    group="ladder classes",
+    reason="the sum over the classes is a float16 number before it is divided by them",
+)
+NATIVE = (SWALLOWED, MARGIN_FIRST, UNINITIALISED, SEQUENTIAL_CLASSES, SEQUENTIAL_ROWS)
+TEXTBOOK = (RELU, MARGIN_FIRST, CLASS_SUM, ROUNDED)
+# Asked at few shapes, where the seed decides whether 16 bits or an offset show it.
+ANYHOW = replace(MARGIN_FIRST, kind=WRONG, probe=("accuracy", "protocol", "overflow"), regime=())
+LOOP = (CLAMP, ANYHOW)
+INSIDE = TEXTBOOK
+UPCAST = (SWALLOWED, MARGIN_FIRST, UNINITIALISED, SEQUENTIAL_CLASSES)
+COMPILED = (RELU, MARGIN_FIRST)

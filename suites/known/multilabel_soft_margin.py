@@ -1,0 +1,63 @@
+"""What is known to be wrong with the multi-label soft margin loss as torch and others compute it on the CPU.
+
+The trap: the two logsigmoids are right, so in float32 nothing is wrong but infinite logits.
+"""
+
+from __future__ import annotations
+
+from harness import Known
+
+HALF = ("bfloat16", "float16")
+
+INFINITE_LOGITS = Known(
+    "spurious_nan",
+    probe="accuracy",
+    regime=("infinite", "infinite_wrong"),
+    reason="a term of coefficient 0 is multiplied by the infinite loss of the other answer",
+)
+CLASS_SUM = Known(
+    ("spurious_overflow", "spurious_nan"),
+    probe="overflow",
+    dtype="float16",
+    group="ladder classes",
+    reason="the sum over the classes overflows float16 before it is divided by their number",
+)
+ROUNDED_STEPS = Known(
+    ("inaccurate", "dead_gradient", "spurious_overflow", "negative"),
+    probe=("accuracy", "overflow"),
+    dtype=HALF,
+    reason="every step is rounded to 16 bits",
+)
+SATURATED_SIGMOID = Known(
+    ("inaccurate", "dead_gradient", "spurious_nan", "spurious_overflow", "negative", "edge_shape"),
+    probe=("accuracy", "overflow", "protocol"),
+    reason="sigmoid(z) is rounded: near 1 its complement has few bits, then none (and p may underflow to 0)",
+)
+SUBTRACTED_LABEL = Known(
+    ("inaccurate", "dead_gradient"),
+    probe=("accuracy", "overflow"),
+    reason="s(x) - t and (1 - t) x + max(-x, 0) lose what is sure and right",
+    upstream="pytorch#195529, pytorch#195677",
+)
+
+SEQUENTIAL_SUM = Known(
+    "inaccurate",
+    probe="overflow",
+    dtype="float32",
+    group="ladder classes",
+    reason="compiled code adds up the classes one vector after another: equal losses are rounded one way",
+)
+TARGET_SLOPE = Known(
+    ("inaccurate", "dead_gradient"),
+    probe="accuracy",
+    variant="both_gradients",
+    group="target/*",
+    reason="the slope -x comes out as the difference of two logarithms",
+)
+
+NATIVE = (INFINITE_LOGITS, CLASS_SUM, ROUNDED_STEPS, TARGET_SLOPE)
+LOOP = (INFINITE_LOGITS, SATURATED_SIGMOID)
+LOG_SIGMOID = (INFINITE_LOGITS, TARGET_SLOPE)
+WITH_LOGITS = (INFINITE_LOGITS, SUBTRACTED_LABEL)
+UPCAST = LOG_SIGMOID
+COMPILED = (INFINITE_LOGITS, SEQUENTIAL_SUM)

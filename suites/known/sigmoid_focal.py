@@ -1,0 +1,68 @@
+"""What is known to be wrong with the binary focal loss as people compose it on the CPU.
+
+Each entry was measured by the sweep itself. The trap: the loss of an easy element is tiny, so what is
+lost is a warning each time, and only gamma < 1 makes NaN of it.
+"""
+
+from __future__ import annotations
+
+from harness import Known
+
+HALF = ("bfloat16", "float16")
+EASY = ("ladder lead", "exhaustive *")
+
+ROUNDED_COMPLEMENT = Known(
+    ("inaccurate", "dead_gradient"),
+    probe=("accuracy", "overflow"),
+    group=("loss", "logits/*", *EASY),
+    reason="1 - p_t is formed from a rounded p_t: the bits of an easy element are lost, beyond 36.75 in "
+    "float64, 16.75 in float32 and 6.25 in bfloat16 all of them",
+    upstream="pytorch#195529 (same cause in BCEWithLogits)",
+)
+INFINITE_SLOPE = Known(
+    ("spurious_nan", "edge_shape"),
+    probe=("accuracy", "protocol"),
+    variant="gamma_half",
+    reason="where p_t rounds to 1 the slope of (1 - p_t)^(1/2) is infinite, and is multiplied by 0",
+    upstream="kornia#918, optax#1267 (the same elsewhere)",
+)
+INFINITE_LOGITS = Known(
+    "spurious_nan",
+    probe="accuracy",
+    regime="infinite",
+    reason="a term of coefficient 0, or inf - inf, where an infinite logit agrees with its label",
+    upstream="optax#431 (the same in another library)",
+)
+OVERFLOWING_SLOPE = Known(
+    "spurious_nan",
+    probe=("accuracy", "overflow"),
+    group=("logits/*", "exhaustive *"),
+    regime=("unit_normal", "near_overflow"),
+    reason="gamma times a loss near the top of the range overflows, and is multiplied by p (1 - p) = 0",
+)
+ROUNDED_STEPS_ELSEWHERE = Known(
+    "functional_transform",
+    probe="protocol",
+    dtype=HALF,
+    reason="every step is rounded to 16 bits; vmap takes them in another order",
+)
+WEIGHT_ZERO = Known(
+    "nan_leak",
+    probe="accuracy",
+    variant="alpha_zero",
+    regime="poisoned",
+    reason="an element of weight 0 is multiplied by 0 and not left out",
+    outside=True,
+)
+SATURATED_LOGARITHM = Known(
+    ("inaccurate", "spurious_overflow", "spurious_nan"),
+    probe=("accuracy", "overflow"),
+    reason="log p_t of a rounded p_t: few bits where the answer is wrong and sure, then log 0",
+)
+
+COMPOSED = (WEIGHT_ZERO, INFINITE_SLOPE, INFINITE_LOGITS, OVERFLOWING_SLOPE, ROUNDED_COMPLEMENT)
+EXP_OF_LOSS = (*COMPOSED, ROUNDED_STEPS_ELSEWHERE)
+LOOP = (WEIGHT_ZERO, INFINITE_SLOPE, SATURATED_LOGARITHM, ROUNDED_COMPLEMENT)
+LOG_SPACE = ()
+UPCAST = COMPOSED
+COMPILED = ()

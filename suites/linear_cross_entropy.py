@@ -1,0 +1,171 @@
+"""Cross-entropy of projected rows: the last layer of a model and its loss as one function.
+
+L_i = sum_c q_ic (logsumexp(z_i) - z_ic), z = x W^T + b; the closed forms are in
+`suites/oracles/linear_cross_entropy.py`. All rows share W and b, so their gradients are sums over rows. The
+point of a fused form is what it does not hold: the memory probe gives peaks as multiples of the logits
+(N, C). The trap: a fused form makes gradients in the forward pass, where it does not know yet what the
+reduction or the caller multiplies them by.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
+from harness.sample import Shape
+from harness.suite import Shapes
+from suites.examples.linear_cross_entropy import EXAMPLES
+from suites.implementations.linear_cross_entropy import (
+    NativeModule,
+    class_chunks,
+    exact_gradient,
+    naive_loop,
+    native,
+    native_chunked,
+    row_chunks,
+    textbook,
+    upcast,
+)
+from suites.known.linear_cross_entropy import (
+    CHUNKED,
+    COMPACT,
+    COMPILED,
+    FUSED,
+    NATIVE,
+    ROW_BY_ROW,
+    ROW_CHUNKS,
+    UPCAST,
+)
+from suites.mistakes.linear_cross_entropy import KNOWN_BAD
+from suites.oracles.linear_cross_entropy import ORACLE, ignored_rows
+from suites.regimes import projections as draw
+from suites.regimes.invalid import INVALID_LABELS
+from suites.regimes.targets import ascending_weights, relabelled
+
+IGNORING = ("ignore_index",)
+UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
+INDEX = Contract(variants=("mean", "sum", "none", "biased", "weighted_ignored"))
+WHERE_FLOAT64_IS_GOOD = Contract(
+    dtypes=("float32", "bfloat16", "float16"),
+    except_regimes=("confident", "poisoned", "ladder gap", "exhaustive gap"),
+)
+
+SUITE = Suite(
+    name="linear_cross_entropy",
+    formula="L = sum_c q_c (logsumexp(W x + b) - w_c x - b_c)",
+    oracle=ORACLE,
+    options={
+        "reduction": "mean",
+        "weight": None,
+        "ignore_index": -100,
+        "label_smoothing": 0.0,
+        "smoothing_over": "all",
+        "mean_denominator": "weights",
+    },
+    ignored=ignored_rows,
+    variants=(
+        Variant("mean"),
+        Variant("sum", reduction="sum"),
+        Variant("none", reduction="none", adapt=draw.biased),
+        Variant("biased", adapt=draw.biased),
+        Variant("weighted_ignored", weight=ascending_weights, ignore_index=-1, adapt=relabelled),
+        Variant("weighted_smoothed", weight=ascending_weights, label_smoothing=0.1, adapt=draw.biased),
+    ),
+    regimes=(
+        Regime(draw.unit),
+        Regime(draw.wide),
+        Regime(draw.confident),
+        Regime(draw.confident_wrong),
+        Regime(draw.offset_bias),
+        Regime(draw.few_labels),
+        Regime(partial(draw.ignored, share=0.5), name="ignored_half", needs=IGNORING),
+        Regime(partial(draw.ignored, share=1.0), name="ignored_all", needs=IGNORING),
+        Regime(draw.poisoned, needs=IGNORING),
+        Regime(draw.nan_hidden),
+    ),
+    ladders=(
+        Ladder(
+            "scale",
+            draw.scaled,
+            start=1.0,
+            # Four losses of twice the largest logit at most.
+            stop=lambda finfo: 0.1 * float(finfo.max),
+            resolution=0.25,
+            relative=2.0**-10,
+            names="largest |hidden|",
+        ),
+        Ladder(
+            "common",
+            draw.common,
+            start=1.0,
+            stop=lambda finfo: min(float(finfo.max) / 8, 2.0**20),
+            resolution=0.25,
+            relative=2.0**-10,
+            names="a feature that adds 16 times itself to the logits of all classes",
+        ),
+        Ladder(
+            "gap",
+            draw.two_class_gap,
+            question="dead_gradient",
+            start=1.0,
+            step=0.25,
+            stop=lambda finfo: 48.0,
+            names="lead of the label's logit over one other class",
+        ),
+        Ladder(
+            "rows",
+            partial(draw.many_rows, lead=3.0),
+            start=2.0,
+            stop=lambda finfo: float(1 << 17),
+            resolution=1.0,
+            batch_is_value=True,
+            names="rows in the batch, losses about 0.1",
+        ),
+        Ladder(
+            "classes",
+            draw.many_classes,
+            start=2.0,
+            stop=lambda finfo: float(1 << 14),
+            resolution=1.0,
+            classes_is_value=True,
+            names="classes against rows of four features",
+        ),
+    ),
+    exhaustive=(Exhaustive("gap", draw.every_gap, "the row x against weights 1 and 0, labelled 0"),),
+    invalid=INVALID_LABELS,
+    shapes=Shapes(
+        usual=Shape(32, 10),
+        covering=(Shape(1, 5), Shape(7, 50), Shape(33, 257), Shape(64, 1)),
+        timed=(Shape(256, 4096),),
+        slow_regime="",
+    ),
+    implementations=(
+        Implementation(native, baseline=True, known=NATIVE),
+        Implementation(NativeModule, name="native_module", known=NATIVE),
+        Implementation(native_chunked, known=CHUNKED),
+        Implementation(partial(native_chunked, policy="compact"), name="native_compact", known=COMPACT),
+        Implementation(naive_loop, contract=INDEX, skip=above(batch=64), known=ROW_BY_ROW),
+        Implementation(textbook, known=NATIVE),
+        Implementation(row_chunks, known=ROW_CHUNKS),
+        Implementation(class_chunks, contract=INDEX, known=FUSED),
+        Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
+        Implementation(
+            textbook,
+            name="compiled",
+            contract=Contract(dtypes=("float32",), variants=("mean",)),
+            known=COMPILED,
+            prepare=partial(torch.compile, dynamic=False),
+        ),
+        Implementation(
+            partial(upcast, wide_dtype=torch.float64),
+            name="float64_control",
+            control=True,
+            contract=WHERE_FLOAT64_IS_GOOD,
+        ),
+        Implementation(exact_gradient, control=True, contract=INDEX),
+        *KNOWN_BAD,
+    ),
+    examples=EXAMPLES,
+)

@@ -1,0 +1,158 @@
+"""The negative log-likelihood over classes: every way in which people compute it, and the truth about each.
+
+L_i = -w_t x_it for log-probabilities x, reduced by none, sum or mean; the closed forms are in
+`suites/oracles/nll.py`. The mean divides by the class weights of the kept rows. The trap: nothing checks that
+x is a logarithm of anything, so logits and probabilities get an answer as well (`suites/mistakes/nll.py`).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
+from harness.sample import Shape
+from harness.suite import Shapes
+from suites.examples.nll import EXAMPLES, IDENTITIES
+from suites.implementations.nll import (
+    deprecated_module,
+    exact_gradient,
+    gather,
+    naive_loop,
+    native,
+    one_hot_dot,
+    one_hot_where,
+    upcast,
+)
+from suites.known.nll import GATHER, LOOP, NATIVE, NATIVE_2D, ONE_HOT, UPCAST
+from suites.mistakes.nll import KNOWN_BAD
+from suites.oracles.nll import ORACLE, gradient_groups, ignored_rows
+from suites.regimes import classification
+from suites.regimes import log_probabilities as draw
+from suites.regimes.targets import ascending_weights, relabelled
+
+UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
+# In every format a weight of 0 times an infinite log-probability is NaN, and native refuses some images.
+WHERE_FLOAT64_IS_GOOD = Contract(
+    dtypes=("float32", "bfloat16", "float16"),
+    variants=("mean", "sum", "none", "weighted", "ignore_index"),
+)
+IGNORING = ("ignore_index",)
+
+SUITE = Suite(
+    name="nll",
+    formula="L = -w_t x_t",
+    oracle=ORACLE,
+    options={
+        "reduction": "mean",
+        "weight": None,
+        "ignore_index": -100,
+        "mean_denominator": "weights",
+        "empty_mean": "nan",
+    },
+    groups=gradient_groups,
+    ignored=ignored_rows,
+    variants=(
+        Variant("mean"),
+        Variant("sum", reduction="sum"),
+        Variant("none", reduction="none"),
+        Variant("weighted", weight=ascending_weights),
+        Variant("zero_weights", weight=draw.every_second_zero),
+        Variant("ignore_index", ignore_index=-1, adapt=relabelled),
+        Variant("images", adapt=draw.as_images),
+    ),
+    regimes=(
+        draw.after_log_softmax(classification.unit_normal),
+        draw.after_log_softmax(classification.wide),
+        draw.after_log_softmax(classification.confident),
+        draw.after_log_softmax(classification.confident_wrong),
+        draw.after_log_softmax(classification.masked),
+        Regime(draw.scores),
+        Regime(draw.forbidden_label),
+        Regime(draw.poisoned_elsewhere),
+        Regime(draw.nan_label),
+        draw.after_log_softmax(partial(classification.ignored, share=0.5), "ignored_half", IGNORING),
+        draw.after_log_softmax(partial(classification.ignored, share=1.0), "ignored_all", IGNORING),
+        draw.after_log_softmax(classification.poisoned, needs=IGNORING),
+    ),
+    ladders=(
+        Ladder(
+            "scale",
+            draw.scaled,
+            start=1.0,
+            # Three losses of one sign and one of the other: their sum stays within twice the value.
+            stop=lambda finfo: 0.3 * float(finfo.max),
+            resolution=0.25,
+            relative=2.0**-10,
+            names="largest |x|",
+        ),
+        Ladder(
+            "rows",
+            partial(draw.many_rows, lead=3.0),
+            start=2.0,
+            stop=lambda finfo: float(1 << 17),
+            resolution=1.0,
+            batch_is_value=True,
+            names="rows in the batch, losses about 0.1",
+        ),
+        Ladder(
+            "rows_untrained",
+            partial(draw.many_rows, lead=-10.0),
+            start=2.0,
+            stop=lambda finfo: float(1 << 17),
+            resolution=1.0,
+            batch_is_value=True,
+            names="rows in the batch, losses about 10",
+        ),
+    ),
+    exhaustive=(Exhaustive("value", draw.every_value, "the label's log-probability x in a row [x, 0]"),),
+    invalid=draw.INVALID_LABELS,
+    shapes=Shapes(
+        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)), timed=(Shape(256, 1000),), slow_regime=""
+    ),
+    implementations=(
+        Implementation(native, baseline=True, known=NATIVE),
+        Implementation(nn.NLLLoss, name="native_module", known=NATIVE),
+        *(
+            # Deprecated, and gone one day.
+            Implementation(
+                getattr(nn, name),
+                name="native_module_2d",
+                prepare=deprecated_module,
+                contract=Contract(variants=("images",)),
+                known=NATIVE_2D,
+            )
+            for name in ("NLLLoss2d",)
+            if hasattr(nn, name)
+        ),
+        Implementation(naive_loop, skip=above(batch=256), known=LOOP),
+        Implementation(one_hot_dot, known=ONE_HOT),
+        Implementation(one_hot_where, known=GATHER),
+        Implementation(gather, known=GATHER),
+        Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
+        Implementation(
+            gather,
+            name="compiled",
+            # One artefact per rung otherwise.
+            contract=Contract(
+                dtypes=("float32",),
+                variants=("mean",),
+                except_regimes=("ladder scale", "ladder rows", "ladder rows_untrained", "exhaustive value"),
+            ),
+            skip=above(batch=256),
+            prepare=partial(torch.compile, dynamic=False),
+        ),
+        Implementation(
+            partial(upcast, wide_dtype=torch.float64),
+            name="float64_control",
+            control=True,
+            contract=WHERE_FLOAT64_IS_GOOD,
+        ),
+        Implementation(exact_gradient, control=True),
+        *KNOWN_BAD,
+    ),
+    examples=EXAMPLES,
+    identities=IDENTITIES,
+)

@@ -1,0 +1,141 @@
+"""Smooth L1: every way in which people compute it, and the truth about each.
+
+With r = |x - t|, L = r^2 / (2 beta) below beta and r - beta / 2 above, reduced by none, sum or mean; the
+closed form is in `suites/oracles/smooth_l1.py`. At beta = 1 it is Huber's loss, at
+beta = 0 the absolute error. The trap: r * r is computed before it is divided by beta, torch's own
+kernel included, so a threshold far from 1 loses the loss to an infinity or a 0 while the slope stays right.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
+from harness.sample import Shape
+from harness.suite import Shapes
+from suites.examples.smooth_l1 import EXAMPLES, IDENTITIES
+from suites.implementations.smooth_l1 import (
+    clamped,
+    exact_gradient,
+    masked_after,
+    masked_before,
+    naive_loop,
+    native,
+    textbook,
+    upcast,
+)
+from suites.known.smooth_l1 import CLAMPED, COMPOSED, CUT_EARLY, CUT_LATE, LOOP, NATIVE, UPCAST
+from suites.mistakes.smooth_l1 import KNOWN_BAD
+from suites.oracles.residuals import missing
+from suites.oracles.smooth_l1 import ORACLE
+from suites.regimes import residuals as draw
+
+UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
+NEAR_ONE = Contract(variants=("mean", "sum", "none", "beta_half"))
+# Two compiled artefacts in a quick sweep: the usual shape and the timed one.
+COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("mean",))
+
+SUITE = Suite(
+    name="smooth_l1",
+    formula="L = r^2 / (2 beta) if r < beta else r - beta / 2",
+    oracle=ORACLE,
+    options={
+        "reduction": "mean",
+        "beta": 1.0,
+        "mean_denominator": "elements",
+        "ignore_nan": False,
+    },
+    ignored=missing,
+    variants=(
+        Variant("mean"),
+        Variant("sum", reduction="sum"),
+        Variant("none", reduction="none"),
+        Variant("beta_half", beta=0.5),
+        Variant("beta_zero", beta=0.0),
+        Variant("beta_huge", beta=draw.huge_threshold, adapt=draw.in_units_of("beta")),
+        Variant("beta_tiny", beta=draw.tiny_threshold, adapt=draw.in_units_of("beta")),
+        Variant("missing", ignore_nan=True, adapt=draw.with_missing),
+    ),
+    regimes=(
+        Regime(draw.unit_normal),
+        Regime(draw.wide),
+        Regime(draw.offset),
+        Regime(draw.half_equal),
+        Regime(draw.at_threshold),
+        Regime(draw.outliers),
+        Regime(draw.tiny),
+        Regime(draw.near_overflow),
+        Regime(draw.nan_prediction),
+        Regime(draw.infinite),
+    ),
+    ladders=(
+        Ladder(
+            "scale",
+            draw.scaled,
+            start=1.0,
+            # Two losses of this size: their sum is finite as well, and so is what bounds it.
+            stop=lambda finfo: 0.24 * float(finfo.max),
+            resolution=0.25,
+            relative=2.0**-10,
+            names="|x - t|",
+        ),
+        Ladder(
+            "small",
+            draw.small,
+            start=1.0,
+            stop=draw.smallest_exponent,
+            resolution=1.0,
+            names="-log2 |x - t|",
+        ),
+        Ladder(
+            "rows",
+            draw.many_rows,
+            start=2.0,
+            stop=lambda finfo: float(1 << 17),
+            resolution=1.0,
+            batch_is_value=True,
+            names="rows of one entry in the batch, residuals between 1 and 2",
+        ),
+    ),
+    exhaustive=(Exhaustive("prediction", draw.every_prediction, "the prediction, against a target of 0"),),
+    invalid=draw.INVALID_SHAPES,
+    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime=""),
+    implementations=(
+        Implementation(native, baseline=True, known=NATIVE),
+        Implementation(nn.SmoothL1Loss, name="native_module", known=NATIVE),
+        # Far from beta = 1 it is the textbook, row by row.
+        Implementation(naive_loop, contract=NEAR_ONE, skip=above(batch=256), known=LOOP),
+        Implementation(textbook, known=COMPOSED),
+        Implementation(clamped, known=CLAMPED),
+        Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
+        Implementation(masked_before, known=CUT_EARLY),
+        Implementation(masked_after, contract=Contract(variants=("missing",)), known=CUT_LATE),
+        Implementation(
+            textbook,
+            name="compiled",
+            contract=COMPILED_FLOAT32,
+            prepare=partial(torch.compile, dynamic=False),
+        ),
+        Implementation(
+            partial(upcast, wide_dtype=torch.float64),
+            name="float64_control",
+            control=True,
+            contract=UP_TO_FLOAT32,
+        ),
+        Implementation(exact_gradient, control=True),
+        *KNOWN_BAD,
+    ),
+    blind=(
+        Blind(
+            "the losses of residuals one step around the threshold differ in their last bits alone",
+            check="loss",
+            null="another row's",
+            regime="at_threshold",
+        ),
+    ),
+    examples=EXAMPLES,
+    identities=IDENTITIES,
+)
