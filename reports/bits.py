@@ -53,7 +53,7 @@ def same_bits(rows: Sequence[Record], declared: Declared) -> Table | None:
             ordered = sorted(by_dtype, key=dtype_order)
             for alike, content in folded((dtype, _answers(by_dtype[dtype])) for dtype in ordered):
                 lines.append((name, (dtypes_in_words(alike, dtypes[place]), content)))
-        where = Cell(place[2], "", f"{place[0]}, {place[1]}")
+        where = Cell(place[2], "", place[1])
         for names, (words, content) in sorted(folded(lines), key=_moved):
             table.append(cells(names_in_words(names), where, words, *content))
             where = Cell(place[2])
@@ -68,6 +68,24 @@ def same_bits(rows: Sequence[Record], declared: Declared) -> Table | None:
         "summed in another order. Not asked: by rule of the probe (compiled forms, reduced losses) or a "
         "shape that the implementation leaves out.",
     )
+
+
+def words(rows: Sequence[Record]) -> str:
+    """Returns whose answers moved, in a line, "" when the probe has no answer."""
+    asked = [row for row in rows if row.ran(PROBE)]
+    names = dict.fromkeys(row.trial.implementation for row in asked)
+    moved = {
+        row.trial.implementation
+        for row in asked
+        for column, _, _ in _COLUMNS
+        if row.numbers.get(column, 0.0) != 0
+    }
+    if not names:
+        return ""
+    of = units.counted(len(names), "implementation")
+    if not moved:
+        return f"the same bits from all of {of}, however asked"
+    return f"{len(moved)} of {of} answer with other bits somewhere"
 
 
 def _answers(rows: Sequence[Record]) -> tuple[Cell, ...]:

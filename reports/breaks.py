@@ -64,7 +64,7 @@ def breaks(rows: Sequence[Record], declared: Declared) -> Table | None:
     ):
         family = declared.families.get(suite)
         meaning = family.ladders.get(ladder, "") if family else ""
-        head = Cell(ladder, "", f"{meaning}\n{suite}, {device}".strip())
+        head = Cell(ladder, "", f"{meaning}\n{device}".strip())
         if (suite, device, ladder) == above:
             head = Cell("")
         above = (suite, device, ladder)
@@ -90,6 +90,24 @@ def breaks(rows: Sequence[Record], declared: Declared) -> Table | None:
         "implementations that pass every ladder have no row. A first failure excludes from recommendation; a "
         "dead gradient is a warning.",
     )
+
+
+def words(rows: Sequence[Record]) -> str:
+    """Returns who fails on a ladder, in a line, "" when none was climbed."""
+    climbed = [row for row in rows if row.ran("overflow")]
+    failing = (*_SPLIT, _WHOLE)
+    fails = dict.fromkeys(
+        row.trial.implementation
+        for row in climbed
+        if not row.maker.known_bad
+        for name, value in row.numbers.items()
+        if name.startswith(failing) and not math.isinf(value)
+    )
+    names = {row.trial.implementation for row in climbed if not row.maker.known_bad}
+    if not names:
+        return ""
+    of = units.counted(len(names), "implementation")
+    return f"{len(fails)} of {of} fail on a ladder" if fails else f"no failure of {of} on a ladder"
 
 
 def _said_elsewhere(row: Record, prefix: str, ladder: str) -> bool:
@@ -140,7 +158,7 @@ def exhaustive(rows: Sequence[Record], declared: Declared) -> Table | None:
     ):
         family = declared.families.get(suite)
         meaning = (family.exhaustive.get(name) or family.ladders.get(name, "")) if family else ""
-        head = Cell(f"{name}, {dtype}", "", f"{meaning}\n{suite}, {device}".strip())
+        head = Cell(f"{name}, {dtype}", "", f"{meaning}\n{device}".strip())
         lines = [
             (
                 maker,

@@ -141,13 +141,13 @@ def memory(rows: Sequence[Record], suite: str) -> Table | None:
 
 
 def compilation(rows: Sequence[Record]) -> Table | None:
-    """Returns what compiling cost, the worst over cases; None when nothing was compiled."""
+    """Returns what compiling one suite cost, the worst over cases; None when nothing was compiled."""
     names = ("graphs", "graph_breaks", "recompiles", "warm_compile_seconds", "cold_compile_seconds")
-    found: dict[tuple[str, str, str, str], list[Record]] = {}
+    found: dict[tuple[str, str, str], list[Record]] = {}
     for row in rows:
         if any(name in row.numbers for name in names):
             case = row.trial.case
-            found.setdefault((case.suite, row.trial.implementation, case.dtype, case.device), []).append(row)
+            found.setdefault((row.trial.implementation, case.dtype, case.device), []).append(row)
     if not found:
         return None
     table = []
@@ -162,11 +162,21 @@ def compilation(rows: Sequence[Record]) -> Table | None:
     return Table(
         "What compiling cost, the worst over the measured cases",
         (
-            "suite", "implementation", "dtype", "device", "cases", "graphs", "graph breaks", "recompiles",
+            "implementation", "dtype", "device", "cases", "graphs", "graph breaks", "recompiles",
             "warm compile", "cold compile",
         ),
         table,
-        rights(4, 5, 6, 7, 8, 9),
+        rights(3, 4, 5, 6, 7, 8),
         "Warm: first call with the compiler's cache filled; cold: in a fresh cache directory, measured for "
         "a few.",
     )  # fmt: skip
+
+
+def compilation_words(rows: Sequence[Record]) -> str:
+    """Returns who was compiled and what went wrong with it, in a line."""
+    bad = {
+        word: dict.fromkeys(row.trial.implementation for row in rows if row.numbers.get(name))
+        for name, word in (("graph_breaks", "graph breaks"), ("recompiles", "recompiles"))
+    }
+    parts = [f"{word} in {', '.join(names)}" for word, names in bad.items() if names]
+    return "; ".join(parts) or "no graph break, no recompilation"

@@ -20,6 +20,7 @@ _DEVICES = (
     ("cpu", "cpu_model", "cpu_name", "processor", "machine"),
     ("cuda", "gpu", "gpu_name", "mps", "xpu"),
 )
+_OPTION = re.compile(r"(?:^|, )(\w+)=(.*?)(?=, \w+=|$)")
 _REDUCTION = re.compile(r"\breduction='?(\w+)")
 
 
@@ -36,11 +37,19 @@ class Maker:
     compiled: bool = False
     known: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     climbed: bool = True  # False when its suite declares that there is no ladder to climb
+    definitions: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def recommendable(self) -> bool:
         """Whether it may be recommended at all: neither a clean control nor known to be bad."""
         return not self.control and not self.known_bad
+
+    def definition(self, variant: str) -> str:
+        """Returns how its definition of a variant differs from the baseline's, "" where it does not.
+
+        E.g. "reduction sum, not mean". What answers another question replaces nothing.
+        """
+        return self.definitions.get(variant, self.definitions.get("", ""))
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Family:
     ladders: Mapping[str, str]
     makers: Mapping[str, Maker]
     exhaustive: Mapping[str, str] = field(default_factory=dict)
+    identities: Mapping[str, str] = field(default_factory=dict)
     tiers: tuple[Mapping[str, Any], ...] = ()
     reductions: Mapping[str, str] = field(default_factory=dict)
 
@@ -159,9 +169,10 @@ def _words(value: object) -> dict[str, str]:
 
 def _family(name: str, form: Mapping[str, Any]) -> Family:
     climbed = bool(form.get("ladders", True))
+    declared = _mapping(form.get("implementations"))
     makers = {
-        item: _maker(item, place, climbed, _mapping(facts))
-        for place, (item, facts) in enumerate(_mapping(form.get("implementations")).items(), start=1)
+        item: _maker(item, place, climbed, _mapping(facts), _definitions(form, _mapping(facts)))
+        for place, (item, facts) in enumerate(declared.items(), start=1)
     }
     return Family(
         name,
@@ -172,6 +183,7 @@ def _family(name: str, form: Mapping[str, Any]) -> Family:
         _words(form.get("ladders")),
         makers,
         _words(form.get("exhaustive")),
+        _words(form.get("identities")),
         tuple(_mapping(item) for item in _sequence(form.get("tiers"))),
         _reductions(form),
     )
@@ -185,7 +197,41 @@ def _reductions(form: Mapping[str, Any]) -> dict[str, str]:
     return {name: reduction for name, reduction in named.items() if reduction}
 
 
-def _maker(name: str, place: int, climbed: bool, form: Mapping[str, Any]) -> Maker:
+def _definitions(form: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
+    """Returns by variant how a declared definition differs from the baseline's, in words.
+
+    Where one declares nothing, its definition is the variant's options, then the suite's; "" is any
+    variant that is not declared. A manifest of an older version declares no definition at all, so
+    nothing differs there.
+    """
+    mine = _words(facts.get("definition"))
+    everyone = [_mapping(item) for item in _mapping(form.get("implementations")).values()]
+    baseline = next((_words(item.get("definition")) for item in everyone if item.get("baseline")), {})
+    usual = _words(form.get("options"))
+    found = {}
+    for variant, text in {"": "", **_words(form.get("variants"))}.items():
+        asked = {**usual, **dict(_OPTION.findall(text))}
+        words = []
+        for option in dict.fromkeys((*mine, *baseline)):
+            ours, theirs = (one.get(option, asked.get(option, "")) for one in (mine, baseline))
+            if ours != theirs:
+                instead = f", not {_plain(theirs)}" if theirs else ""
+                words.append(f"{option.replace('_', ' ')} {_plain(ours)}{instead}")
+        found[variant] = "; ".join(words)
+    return found
+
+
+def _plain(text: str) -> str:
+    """Returns an option's value as a reader writes it: no quotes, no more digits of a float than needed."""
+    try:
+        return text.strip("'") if text.lstrip("-").isdigit() else f"{float(text):.4g}"
+    except ValueError:
+        return text.strip("'")
+
+
+def _maker(
+    name: str, place: int, climbed: bool, form: Mapping[str, Any], definitions: Mapping[str, str]
+) -> Maker:
     return Maker(
         name,
         place,
@@ -196,4 +242,5 @@ def _maker(name: str, place: int, climbed: bool, form: Mapping[str, Any]) -> Mak
         bool(form.get("compiled")),
         tuple(_mapping(item) for item in _sequence(form.get("known"))),
         climbed,
+        definitions,
     )

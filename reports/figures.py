@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from harness import units
+from reports.conditioning import told_in_inputs
 from reports.panels import Range, Sheet, labelled, span, ticks
 from reports.ranking import Standing
 from reports.speed import Choice, shape_words
@@ -64,12 +65,14 @@ def picture(suite: str, choices: Sequence[Choice]) -> Drawing | None:
         svg = rendered(
             sheet.figure, f"picture-{suite}", f"{suite}: speed against worst gradient error", description
         )
+    inputs = _in_inputs(choices)
     shapes = dict.fromkeys(shape_words(c.race.case) for c in choices if c.race.case)
     return Drawing(
         svg,
         f"{suite}: seconds at {', '.join(shapes)} (rows × classes) against the worst gradient error over all "
         "regimes; whiskers are 95 % intervals of the median, the grey step joins what nothing else beats on "
-        "both, controls aside. In the hatched strip: NaN or inf came back somewhere.",
+        "both, controls aside. In the hatched strip: NaN or inf came back somewhere."
+        + (f" Told in u N instead of ulp, since the exact value is near 0: {inputs}." if inputs else ""),
     )
 
 
@@ -96,8 +99,25 @@ def _points(choice: Choice) -> list[_Point]:
 
 
 def _error(standing: Standing) -> float:
-    worst = standing.worst_gradient if standing.worst_gradient is not None else standing.worst_loss
-    return math.nan if standing.nonfinite or worst is None else worst
+    """Returns the worst gradient error in ulp; in u N where that is how it is told, NaN for the strip."""
+    worst, other = standing.worst_gradient, standing.conditioned_gradient
+    if worst is None:
+        worst, other = standing.worst_loss, standing.conditioned_loss
+    if standing.nonfinite or worst is None:
+        return math.nan
+    return other if other is not None and standing.within_inputs and told_in_inputs(worst, other) else worst
+
+
+def _in_inputs(choices: Sequence[Choice]) -> str:
+    """Names those whose error is drawn in u N, e.g. "stable (float32)"."""
+    return ", ".join(
+        f"{s.group.implementation} ({choice.dtype})"
+        for choice in choices
+        for s in choice.standings
+        if choice.race.seconds(s.group.implementation)
+        and _error(s) not in (s.worst_gradient, s.worst_loss)
+        and not math.isnan(_error(s))
+    )
 
 
 def _listed(choice: Choice, points: Sequence[_Point]) -> str:

@@ -24,7 +24,7 @@ _MARKS = {"error": "e", "warning": "w", "note": "n"}
 # What the lines of a witness say in words of their own.
 _TOLD = frozenset({"truth", "exact", "got", "ball", "place", "tensor", "inputs", "dtype"})
 _MOST_FACT = 260
-_NOTE = (
+NOTE = (
     "Exact values are balls: middle ± radius, by Arb, or a bound that the suite states where a sum was too "
     "long for Arb; without either they are called uncertified. The command prints a script that fails "
     "because of the finding; add --run DIR where runs/latest is not this run."
@@ -88,8 +88,35 @@ def distinct(rows: Sequence[Record]) -> list[Distinct]:
     )
 
 
-def findings_table(found: Sequence[Distinct], most: int, *, short: bool = False) -> Table | None:
-    """Returns at most so many findings as a table, worst first; None when there are none."""
+def by_suite(found: Sequence[Distinct], suites: Sequence[str]) -> list[tuple[str, list[Distinct]]]:
+    """Returns the findings of each suite that has any, in the order of the suites."""
+    members: dict[str, list[Distinct]] = {suite: [] for suite in suites}
+    for item in found:
+        members.setdefault(item.record.trial.case.suite, []).append(item)
+    return [(suite, items) for suite, items in members.items() if items]
+
+
+def words(found: Sequence[Distinct]) -> str:
+    """Returns how many findings are open and how many are known, e.g. "2 errors, 1 warning, 40 known"."""
+    ordinary = [item for item in found if not item.record.maker.known_bad]
+    parts = []
+    for severity in reversed(SEVERITIES):
+        count = sum(item.finding.severity == severity and not item.finding.known for item in ordinary)
+        parts += [units.counted(count, severity)] if count else []
+    known = sum(bool(item.finding.known) for item in ordinary)
+    parts += [f"{units.count(known)} known"] if known else []
+    bad = len(found) - len(ordinary)
+    parts += [f"{units.count(bad)} of implementations known to be bad"] if bad else []
+    return ", ".join(parts)
+
+
+def findings_table(
+    found: Sequence[Distinct], most: int, *, short: bool = False, suite: str = ""
+) -> Table | None:
+    """Returns at most so many findings as a table, worst first; None when there are none.
+
+    With a `suite` the findings are all of it, and the table says so once.
+    """
     if not found:
         return None
     rows = []
@@ -103,7 +130,7 @@ def findings_table(found: Sequence[Distinct], most: int, *, short: bool = False)
         aside = f"{known}{upstream}" if finding.known or item.record.maker.known_bad else ""
         row = [
             Cell(finding.severity, "k" if finding.known else _MARKS[finding.severity]),
-            Cell(item.record.trial.implementation, "", case.suite),
+            Cell(item.record.trial.implementation, "", "" if suite else case.suite),
             Cell(case.dtype, "", case.device),
             Cell(cell_word(finding.kind), "", finding.group),
             Cell(units.count(item.cases), "", regimes),
@@ -118,11 +145,11 @@ def findings_table(found: Sequence[Distinct], most: int, *, short: bool = False)
     left = len(found) - most
     more_left = f"{units.counted(left, 'further finding')} of lower rank in results.csv." if left > 0 else ""
     return Table(
-        "Distinct findings, open before known, worst first, notes last",
+        f"{f'{suite}: d' if suite else 'D'}istinct findings, open before known, worst first, notes last",
         ("severity", "implementation", "dtype", "finding", "cases", "what was seen first, and where"),
         rows,
         frozenset(),
-        " ".join(part for part in (more_left, "" if short else _NOTE) if part),
+        " ".join(part for part in (more_left, "" if short or suite else NOTE) if part),
     )
 
 

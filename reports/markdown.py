@@ -13,16 +13,20 @@ from html import escape
 
 from harness import units
 from harness.run import Run
-from reports import costs, findings, questions, sections, verdict
+from reports import costs, findings, identities, sections, verdict
 from reports.declared import Declared
+from reports.folding import names_in_words
+from reports.manners import sentences
+from reports.questions import protocol
 from reports.ranking import Group, Standing
 from reports.records import Record
-from reports.speed import FUSED, Choice
+from reports.speed import Choice
 from reports.table import GLYPHS, Cell, Table
 
 MOST_BYTES = 60_000
 _MOST_FINDINGS = 20
-_MOST_CHOICES = 60
+# Of the reasons suite by suite, so that findings and speed are not cut off behind them.
+_MOST_REASONS = 24_000
 _MOST_TIMED = 40
 _MOST_FAILING = 20
 _MOST_CELL = 300
@@ -39,13 +43,10 @@ def markdown(
     ]
     parts += [f"- **{_text(alarm)}**" for alarm in verdict.alarms(run, rows, ranks)[:20]]
     if found:
-        table = sections.which_one(found[:_MOST_CHOICES])
-        left = len(found) - _MOST_CHOICES
-        more = f"\n\n{units.counted(left, 'further row')} in report.html." if left > 0 else ""
-        badged = any(cell.badge for row in table.rows for cell in row)
-        legend = f"\n\n{_text(FUSED)}" if badged else ""
-        parts.append(f"## Which one?\n\n{_table(table)}{more}{legend}")
-    parts.append(_protocol(rows, Declared(run.manifest)))
+        parts.append(_which_one(found))
+    members = _members(rows)
+    parts.append(_protocol(members, Declared(run.manifest)))
+    parts.append(_identities(members, Declared(run.manifest)))
     listed = findings.findings_table(findings.distinct(rows), _MOST_FINDINGS, short=True)
     if listed:
         parts.append(f"## Findings\n\n{_table(listed)}\n\n{_text(listed.note)}".rstrip())
@@ -54,17 +55,80 @@ def markdown(
     return _shortened("\n\n".join(part for part in parts if part) + "\n")
 
 
-def _protocol(rows: Sequence[Record], declared: Declared) -> str:
-    """Returns who fails which protocol question, in sentences; who fails as a table of at most so many."""
-    if not rows:
+def _members(rows: Sequence[Record]) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = {}
+    for row in rows:
+        found.setdefault(row.trial.case.suite, []).append(row)
+    return found
+
+
+def _which_one(found: Sequence[Choice]) -> str:
+    """Returns who is recommended: for many suites a row each, then the reasons of each, folded away."""
+    overview = sections.overview(found)
+    reasons, left = [], _MOST_REASONS
+    parts = sections.which_one(found)
+    for part, choices in zip(parts, sections.by_suite(found).values(), strict=True):
+        text = _table(_with_rejected(part.tables[0], choices))
+        left -= len(text.encode())
+        if left < 0:
+            break
+        folded = f"<details><summary>{_text(part.suite)}: {part.words}</summary>\n\n{text}\n\n</details>"
+        reasons.append(f"### {_text(part.suite)}\n\n{text}" if overview is None else folded)
+    missing = len(parts) - len(reasons)
+    if missing:
+        reasons.append(f"The reasons of {units.counted(missing, 'further suite')} stand in report.html.")
+    lead = ["## Which one?", *([_table(overview)] if overview is not None else [])]
+    return "\n\n".join([*lead, *reasons, _text(sections.meaning(found))])
+
+
+def _with_rejected(table: Table, choices: Sequence[Choice]) -> Table:
+    """Returns the table with everybody who is not to be taken by name: the causes are on the page."""
+    rows = [
+        (*row[:-1], Cell("; ".join(_rejected(choice))))
+        for row, choice in zip(table.rows, choices, strict=True)
+    ]
+    return replace(table, rows=rows)
+
+
+def _rejected(choice: Choice) -> list[str]:
+    by_rank: dict[str, list[str]] = {}
+    for standing in sorted(choice.rejected, key=lambda s: s.rank):
+        by_rank.setdefault(standing.rank, []).append(standing.group.implementation)
+    words = [f"{rank}: {', '.join(names)}" for rank, names in by_rank.items()]
+    apart = sections.apart_words(choice)
+    return [*([apart] if apart else []), *words]
+
+
+def _protocol(members: Mapping[str, Sequence[Record]], declared: Declared) -> str:
+    """Returns who fails which protocol question, in sentences; who fails as tables of at most so many."""
+    if not members:
         return ""
-    parts = ["## Does it keep the protocol?", " ".join(map(_text, questions.sentences(rows)))]
-    table = questions.protocol(rows, declared)
-    if table is not None:
-        failing = [row[:3] for row in table.rows if row[2].css != "fine"][:_MOST_FAILING]
+    said = sentences(members, everything=len(members) > 1)
+    parts = ["## Does it keep the protocol?", " ".join(map(_text, said))]
+    left = _MOST_FAILING
+    for suite, rows in members.items():
+        table = protocol(rows, declared)
+        if table is None or left <= 0:
+            continue
+        failing = [row[:3] for row in table.rows if row[2].css != "fine"][:left]
+        left -= len(failing)
         if failing:
-            parts.append(_table(replace(table, heads=table.heads[:3], rows=failing, right=frozenset())))
+            shown = replace(table, heads=table.heads[:3], rows=failing, right=frozenset())
+            parts += [f"{_text(suite)}:"] if len(members) > 1 else []
+            parts.append(_table(shown))
     return "\n\n".join(parts)
+
+
+def _identities(members: Mapping[str, Sequence[Record]], declared: Declared) -> str:
+    """Returns which identities are broken, nothing where none was asked."""
+    asked = identities.identities(members, declared)
+    if asked is None:
+        return ""
+    table = identities.broken(members, declared)
+    if table is None:
+        count = names_in_words([row[0].text for row in asked.rows])
+        return f"## Do identities hold?\n\nNone that was asked is broken, in {_text(count)}."
+    return f"## Do identities hold?\n\n{_table(replace(table, rows=table.rows[:_MOST_FAILING]))}"
 
 
 def _speed(found: Sequence[Choice]) -> str:

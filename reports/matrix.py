@@ -2,7 +2,8 @@
 
 Worst outcome first, then worst number: an error outranks a failure to run, that a known error, a
 warning, a known warning, a number. The trap: a mean or a skipped NaN would hide the one bad case, so
-nothing here averages and NaN is larger than every number.
+nothing here averages and NaN is larger than every number. A number that leaves no digit of a value near
+0, although no bound is broken, is told as "near 0": there it is the inputs that decide.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 from harness import units
 from harness.results import INCOMPLETE, Finding
+from reports.conditioning import OVER_INPUTS, conditioned, lost, told_in_inputs
 from reports.declared import Declared, Maker
 from reports.ranking import cell_word, worst_number
 from reports.records import Record
@@ -21,7 +23,7 @@ from reports.table import Cell
 
 _FAILURES = {"out_of_memory": "OOM", "timed_out": "timeout", "crashed": "crash", "error": "harness error"}
 _NOT_RUN, _NUMBER, _KNOWN_WARNING, _WARNING, _KNOWN_ERROR, _FAILURE, _ERROR = range(1, 8)
-_ELSEWHERE = ("protocol", "determinism", "invalid_input")
+_ELSEWHERE = ("protocol", "determinism", "invalid_input", "identity")
 _CSS = ("n", "p", "", "k", "w", "k", "f", "e")
 
 
@@ -106,7 +108,11 @@ def worst_cell(rows: Sequence[Record]) -> Cell:
         )
         waiting = any(grade in (_NOT_RUN, _FAILURE) for grade, _, _ in graded)
         text = "ok" if worst is None else units.ulp_number(worst)
-        return Cell(text, "p" if waiting else "", title="some cases have no result" if waiting else "")
+        title = "some cases have no result" if waiting else ""
+        if worst is not None and (over_inputs := _near_zero(rows, worst)) is not None:
+            title = f"{text} ulp of a value near 0, {units.number(over_inputs, 2)} u N; {title}".rstrip("; ")
+            text = "near 0"
+        return Cell(text, "p" if waiting else "", title=title)
     if word == "inaccurate":
         errors = [each.numbers.get(name) for each in rows for name in ("loss_ulps", "gradient_ulps")]
         worst = worst_number(errors)
@@ -116,6 +122,16 @@ def worst_cell(rows: Sequence[Record]) -> Cell:
     if rank < _KNOWN_WARNING:
         return Cell(text, _CSS[rank], title=row.reason)
     return Cell(text, _CSS[rank], title=f"{row.trial.id}: {hits} of {cases.strip(' ()')}")
+
+
+def _near_zero(rows: Sequence[Record], worst: float) -> float | None:
+    """Returns the worst error in u N where it is that, and not the ulp, that says something."""
+    if not math.isfinite(worst) or not lost(worst, rows[0].trial.case.dtype):
+        return None
+    other = worst_number(
+        conditioned(row.numbers, name, row.numbers.get(name)) for row in rows for name in OVER_INPUTS
+    )
+    return other if told_in_inputs(worst, other) else None
 
 
 def _grade(row: Record) -> tuple[int, str]:

@@ -31,6 +31,10 @@ _WORDS = (
     ("finding", "a named defect with a witness that reproduces it"),
     ("known", "a finding that the suite lists with its reason; shown, and never a surprise"),
     ("ulp", "distance to the exact value in units of the last place of the dtype at that value"),
+    ("u N", "what one rounding of the inputs may change of the answer; a few u N are as good as they allow"),
+    ("near 0", "more ulp than the dtype has digits, and no bound broken: the inputs' rounding decides there"),
+    ("another definition", "a Contract declares other options than the baseline's: no replacement for it"),
+    ("identity", "two ways to say the same number, each within its own error bound"),
     ("worst error", "the largest found, hence a lower bound of the largest there is"),
     ("exact count", "over every finite value of a 16-bit dtype, so nothing is left to be found"),
     ("tier", "how a truth was computed: B0 float64, B1 pairs of float64, B2 an Arb ball, which is a proof"),
@@ -41,7 +45,7 @@ _WORDS = (
 
 
 def limits(declared: Declared, rows: Sequence[Record] = ()) -> list[str]:
-    """Returns the sentences on method and on what was left out."""
+    """Returns the sentences on method."""
     sentences = declared.sentences("method")
     if exhaustive_names(rows):
         sentences.append(
@@ -53,9 +57,16 @@ def limits(declared: Declared, rows: Sequence[Record] = ()) -> list[str]:
         sentences.append(
             f"This machine copies {units.bandwidth(bandwidth)}; shares of bandwidth are of that."
         )
-    sentences += [f"Left out: {item}" for item in declared.sentences("left_out")]
-    sentences += [f"Skipped {axis} {value}: {reason}" for axis, value, reason in declared.skipped_axes]
     return sentences
+
+
+def left_out(declared: Declared) -> list[str]:
+    """Returns the sentences on what was not asked, by the profile or for want of a device."""
+    sentences = [f"Left out: {item}" for item in declared.sentences("left_out")]
+    return [
+        *sentences,
+        *(f"Skipped {axis} {value}: {reason}" for axis, value, reason in declared.skipped_axes),
+    ]
 
 
 def tables(declared: Declared, rows: Sequence[Record] = ()) -> list[Table]:

@@ -1,8 +1,10 @@
 """A run as one HTML file that opens offline by double click, sections in the order of decisions.
 
 Text from plug-ins is escaped by the template engine and loses its URL schemes, the one script is
-named by its hash in the content security policy, nothing is loaded. The trap: figures are the
-dearest part, so for more than six suites only those with most timed trials get one, and it is said.
+named by its hash in the content security policy, nothing is loaded. With several suites every section
+is folded by suite: a line that stays visible, its tables behind it, open when the suites are few. The
+trap: figures are the dearest part, so for more than six suites only those with most timed trials get
+one, and it is said.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,20 +22,22 @@ from markupsafe import Markup
 
 from harness import units
 from harness.run import Run
-from reports import bits, breaks, costs, data, findings, method, nulls, questions, sections, usual, verdict
+from reports import bits, breaks, costs, data, findings, identities, method, nulls, sections, usual, verdict
 from reports.curves import MEMORY, THROUGHPUT, TIME, over_classes
 from reports.declared import Declared
 from reports.figures import Drawing, picture
 from reports.look import Contents, Look, fitted
+from reports.manners import manners
 from reports.matrix import matrices
 from reports.panels import colour_name, glyph
 from reports.ranking import Group, Standing
-from reports.records import Record
+from reports.records import Record, exhaustive_names
 from reports.speed import Choice
-from reports.table import GLYPHS, Table
+from reports.table import GLYPHS, Part, Table
 
 _MOST_FIGURES = 6
-_MOST_FINDINGS = 200
+# Over all suites, but of each at least so many.
+_MOST_FINDINGS, _LEAST_FINDINGS = 200, 20
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -59,7 +63,8 @@ def page(
 ) -> tuple[str, str]:
     """Returns the report of a run as HTML, and the sentence on what it had to leave out, "" for nothing."""
     declared = Declared(run.manifest)
-    suites = _suites(rows, found, declared)
+    members = _members(rows)
+    suites = _suites(members, found, declared)
     drawn = sum(view.picture is not None for view in suites)
     timed = sum(view.speed is not None for view in suites)
     distinct = findings.distinct(rows)
@@ -76,19 +81,30 @@ def page(
         counts=verdict.counts(rows),
         total=len(rows),
         alarms=verdict.alarms(run, rows, ranks),
-        which_one=sections.which_one(found) if found else None,
+        overview=sections.overview(found),
+        which_one=sections.which_one(found) if rows else [],
+        which_means=sections.meaning(found),
+        folding=len(members) > 1,
+        few=len(members) <= sections.FEW,
         suites=suites,
         undrawn=_undrawn(drawn, timed),
         matrices=matrices(rows, declared),
-        protocol_said=questions.sentences(rows),
-        protocol=[table for table in (questions.protocol(rows, declared), questions.invalid(rows)) if table],
-        same_bits=bits.same_bits(rows, declared),
-        breaks=breaks.breaks(rows, declared),
-        exhaustive=breaks.exhaustive(rows, declared),
-        usual=usual.usual_error(rows),
-        compilation=costs.compilation(rows),
-        findings=findings.findings_table(distinct, _MOST_FINDINGS),
+        manners=manners(members, declared),
+        identities=identities.identities(members, declared),
+        broken=identities.broken(members, declared),
+        same_bits=_parts(members, bits.words, lambda rows: (bits.same_bits(rows, declared),)),
+        breaks=_parts(
+            members,
+            breaks.words,
+            lambda rows: (breaks.breaks(rows, declared), breaks.exhaustive(rows, declared)),
+        ),
+        exhausted=bool(exhaustive_names(rows)),
+        usual=_parts(members, usual.words, lambda rows: (usual.usual_error(rows),)),
+        compilation=_parts(members, costs.compilation_words, lambda rows: (costs.compilation(rows),)),
+        findings=_findings(distinct, list(members)),
+        findings_mean=findings.NOTE,
         limits=[*method.limits(declared, rows), *nulls.sentences(rows)],
+        left_out_of_run=method.left_out(declared),
         method=[*nulls.tables(rows), *method.tables(declared, rows)],
         script=Markup(script),
         style=Markup(_source("style.css")),
@@ -114,10 +130,34 @@ def _undrawn(drawn: int, timed: int) -> str:
     return f"Drawn for {units.count(drawn)} of {suites}, those with most timed trials; the tables hold all."
 
 
-def _suites(rows: Sequence[Record], found: Sequence[Choice], declared: Declared) -> list[SuiteView]:
-    by_suite: dict[str, list[Record]] = {}
+def _members(rows: Sequence[Record]) -> dict[str, list[Record]]:
+    """Returns the records of each suite, in the order of the plan."""
+    found: dict[str, list[Record]] = {}
     for row in rows:
-        by_suite.setdefault(row.trial.case.suite, []).append(row)
+        found.setdefault(row.trial.case.suite, []).append(row)
+    return found
+
+
+def _parts(
+    members: Mapping[str, Sequence[Record]],
+    words: Callable[[Sequence[Record]], str],
+    tables: Callable[[Sequence[Record]], Iterable[Table | None]],
+) -> list[Part]:
+    """Returns what a section says of each suite of which it has a table."""
+    made = ((suite, rows, tuple(table for table in tables(rows) if table)) for suite, rows in members.items())
+    return [Part(suite, words(rows), found) for suite, rows, found in made if found]
+
+
+def _findings(found: Sequence[findings.Distinct], suites: Sequence[str]) -> list[Part]:
+    by_suite = findings.by_suite(found, suites)
+    most = max(_LEAST_FINDINGS, _MOST_FINDINGS // max(1, len(by_suite)))
+    made = ((suite, items, findings.findings_table(items, most, suite=suite)) for suite, items in by_suite)
+    return [Part(suite, findings.words(items), (table,)) for suite, items, table in made if table]
+
+
+def _suites(
+    by_suite: Mapping[str, Sequence[Record]], found: Sequence[Choice], declared: Declared
+) -> list[SuiteView]:
     timed = {name: sum("seconds" in row.numbers for row in members) for name, members in by_suite.items()}
     drawn = sorted(by_suite, key=lambda name: -timed[name])[:_MOST_FIGURES]
     return [

@@ -21,7 +21,7 @@ from reports.speed import dtype_order
 from reports.table import Cell, Table, cells, rights
 
 PROTOCOL, INVALID = "protocol", "invalid_input"
-_REFUSED = "unsupported: "
+REFUSED = "unsupported: "
 _MARKS = {"error": "e", "warning": "w", "note": "n"}
 _Place = tuple[str, str]
 
@@ -92,55 +92,6 @@ def invalid(rows: Sequence[Record]) -> Table | None:
     )
 
 
-def sentences(rows: Sequence[Record]) -> list[str]:
-    """Returns who fails what, a sentence per suite and probe; an unasked probe says that it was not run."""
-    suites: dict[str, list[Record]] = {}
-    for row in rows:
-        suites.setdefault(row.trial.case.suite, []).append(row)
-    said = []
-    for probe, speak, absent in (
-        (PROTOCOL, _protocol_sentence, "The protocol probe was not run."),
-        (INVALID, _invalid_sentence, "The invalid-input probe was not run."),
-    ):
-        asked = {suite: [row for row in members if row.ran(probe)] for suite, members in suites.items()}
-        asked = {suite: answered for suite, answered in asked.items() if answered}
-        lead = len(suites) > 1
-        said += [f"{f'{suite}: ' if lead else ''}{speak(answered)}" for suite, answered in asked.items()]
-        if not asked:
-            said.append(absent)
-    return said
-
-
-def _protocol_sentence(answered: Sequence[Record]) -> str:
-    wrong: dict[str, dict[str, None]] = {}
-    for row in answered:
-        for finding in _findings(row, PROTOCOL):
-            wrong.setdefault(row.trial.implementation, {})[finding.group] = None
-    of = units.counted(len({row.trial.implementation for row in answered}), "implementation")
-    if not wrong:
-        return f"No protocol question was answered wrong by any of {of}."
-    alike = folded((name, tuple(sorted(questions))) for name, questions in wrong.items())
-    words = [f"{names_in_words(names, 4)} ({names_in_words(questions, 3)})" for names, questions in alike]
-    verb = "answers" if len(wrong) == 1 else "answer"
-    return f"{len(wrong)} of {of} {verb} a protocol question wrong: {'; '.join(words[:6])}."
-
-
-def _invalid_sentence(answered: Sequence[Record]) -> str:
-    found: dict[str, list[str]] = {}
-    for row in answered:
-        for kind in dict.fromkeys(finding.kind for finding in _findings(row, INVALID)):
-            names = found.setdefault(kind, [])
-            if row.trial.implementation not in names:
-                names.append(row.trial.implementation)
-    if not found:
-        return "Nobody answered an invalid input with a number, and none ended its process."
-    said = {"accepts_invalid": "answered with a number", "kills_process": "ended the process"}
-    parts = [
-        f"{said.get(kind, cell_word(kind))}: {names_in_words(names, 6)}" for kind, names in found.items()
-    ]
-    return f"Invalid input: {'; '.join(parts)}."
-
-
 def _by_place(rows: Sequence[Record]) -> dict[_Place, dict[Maker, dict[str, list[Record]]]]:
     places: dict[_Place, dict[Maker, dict[str, list[Record]]]] = {}
     for row in sorted(rows, key=lambda r: r.maker.place):
@@ -150,13 +101,14 @@ def _by_place(rows: Sequence[Record]) -> dict[_Place, dict[Maker, dict[str, list
     return places
 
 
-def _findings(row: Record, probe: str) -> list[Finding]:
+def wrong_answers(row: Record, probe: str) -> list[Finding]:
+    """Returns what a probe found in a record above a note."""
     return [found for found in row.findings if found.probe == probe and found.severity != "note"]
 
 
 def _wrong_of(row: Record) -> dict[Wrong, Finding]:
     found: dict[Wrong, Finding] = {}
-    for finding in _findings(row, PROTOCOL):
+    for finding in wrong_answers(row, PROTOCOL):
         css = "k" if finding.known or row.maker.known_bad else _MARKS[finding.severity]
         word = cell_word(finding.kind)
         found.setdefault(Wrong(finding.group, word, css, finding.known, finding.severity), finding)
@@ -179,15 +131,12 @@ def _protocol_cells(rows: Sequence[Record]) -> tuple[Cell, ...]:
         for item in _wrong_of(row):
             wrong[item] = wrong.get(item, 0) + 1
         for key in row.notes.get(PROTOCOL, {}):
-            if key.startswith(_REFUSED):
-                variants = refused.setdefault(key.removeprefix(_REFUSED), {})
+            if key.startswith(REFUSED):
+                variants = refused.setdefault(key.removeprefix(REFUSED), {})
                 variants[row.trial.case.variant] = None
-    # One line per question: where several severities occur, the worst speaks.
     listed = sorted(wrong, key=lambda w: (w.css == "k", -SEVERITIES.index(w.severity), w.question))
-    lines = [
-        f"{item.word}, {_share(wrong[item], len(answered))}{f'; known: {item.known}' if item.known else ''}"
-        for item in listed
-    ]
+    alike = folded((item, (item.word, item.known)) for item in listed)
+    lines = [_line(word, known, members, wrong, len(answered)) for members, (word, known) in alike]
     failed = len(rows) - len(answered)
     if failed:
         lines.append(f"not asked in {_share(failed, len(rows))}: {_why(rows, PROTOCOL)}")
@@ -203,6 +152,17 @@ def _protocol_cells(rows: Sequence[Record]) -> tuple[Cell, ...]:
         for question, variants in sorted(refused.items(), key=lambda item: -len(item[1]))
     )
     return head, Cell(declined or "none", "" if declined else "fine")
+
+
+def _line(word: str, known: str, alike: Sequence[Wrong], cases: dict[Wrong, int], whole: int) -> str:
+    """Returns one line for questions that are wrong in the same way: how many, and in how many cases."""
+    questions = len({item.question for item in alike})
+    counts = sorted({cases[item] for item in alike})
+    share = _share(counts[-1], whole)
+    if len(counts) > 1:
+        share = f"{units.count(counts[0])} to {share}"
+    where = f"{units.count(questions)} questions, each in {share}" if questions > 1 else share
+    return f"{word}, {where}{f'; known: {known}' if known else ''}"
 
 
 def _asked(rows: Sequence[Record]) -> Cell:
@@ -221,7 +181,7 @@ def _invalid_cells(rows: Sequence[Record]) -> tuple[Cell, ...]:
         sum(row.numbers.get(name, 0.0) for row in answered)
         for name in ("invalid_inputs", "invalid_inputs_refused")
     )
-    found = [(row, finding) for row in answered for finding in _findings(row, INVALID)]
+    found = [(row, finding) for row in answered for finding in wrong_answers(row, INVALID)]
     share = f"{units.count(refused)} of {units.count(asked)}" if asked else "not counted"
     if not found:
         word, css = ("refuses all", "fine") if refused == asked else ("answers NaN", "")

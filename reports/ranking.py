@@ -3,8 +3,9 @@
 The question is asked of one variant, the one that is climbed and timed: rankable: accuracy and
 overflow were run and no finding has severity error, over all its regimes, shapes and ladders;
 excluded: an error was found, known or not; unproven: one of the two probes has no answer. Errors in
-other variants are named beside the rank. The trap: a Known entry makes a finding expected, not harmless,
-so it excludes as well.
+other variants are named beside the rank. Whose Contract declares another definition than the baseline's
+has a rank as well, but answers another question and replaces nothing. The trap: a Known entry makes a
+finding expected, not harmless, so it excludes as well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Literal, NamedTuple
 from harness import units
 from harness.outcome import KINDS
 from harness.results import INCOMPLETE, LADDER_PREFIXES, SEVERITIES
+from reports.conditioning import conditioned, inputs_words, told_in_inputs
 from reports.declared import Maker
 from reports.records import Record
 
@@ -62,6 +64,9 @@ class Standing:
     limits: tuple[str, ...] = ()
     variant: str = ""
     elsewhere: tuple[str, ...] = ()
+    conditioned_loss: float | None = None
+    conditioned_gradient: float | None = None
+    definition: str = ""
 
     @property
     def warnings(self) -> tuple[Defect, ...]:
@@ -91,9 +96,35 @@ class Standing:
         return worst_number((self.worst_loss, self.worst_gradient))
 
     @property
+    def worst_conditioned(self) -> float | None:
+        """The larger of the worst loss and gradient errors over max(ulp, u N); candidates go by it."""
+        return worst_number((self.conditioned_loss, self.conditioned_gradient))
+
+    @property
+    def within_inputs(self) -> bool:
+        """Whether its worst error is one that the inputs' conditioning allows: no bound was broken."""
+        unbroken = not self.errors and not self.warnings
+        return unbroken and told_in_inputs(self.worst_error, self.worst_conditioned)
+
+    @property
+    def error_words(self) -> str:
+        """The worst error in words: in ulp, in u N where ulp say nothing, "" when none was measured."""
+        worst, other = self.worst_error, self.worst_conditioned
+        if worst is None:
+            return ""
+        if other is not None and self.within_inputs:
+            return inputs_words(worst, other, self.group.dtype)
+        return units.ulps(worst)
+
+    @property
+    def replaces(self) -> bool:
+        """Whether it answers the baseline's question at all and is there to be used."""
+        return self.maker.recommendable and not self.definition
+
+    @property
     def candidate(self) -> bool:
         """Whether it may be recommended here."""
-        return self.rank == "rankable" and self.maker.recommendable
+        return self.rank == "rankable" and self.replaces
 
 
 def group_of(row: Record) -> Group:
@@ -192,6 +223,11 @@ def _standing(group: Group, everything: Sequence[Record]) -> Standing:
         _limits(rows),
         variant,
         _elsewhere([row for row in everything if row.trial.case.variant != variant]),
+        worst_number(conditioned(row.numbers, "loss_ulps", _promised(row, "loss_ulps")) for row in rows),
+        worst_number(
+            conditioned(row.numbers, "gradient_ulps", _promised(row, "gradient_ulps")) for row in rows
+        ),
+        rows[0].maker.definition(variant),
     )
 
 

@@ -1,8 +1,10 @@
 """Which timed trials may be set side by side, and who is recommended where.
 
 Times are compared within one case only: the largest shape that at least half of the implementations
-timed at that suite x device x dtype. The trap: the fastest overall may be wrong; only rankable
-implementations are candidates, and among them those without a numerical warning come first.
+timed at that suite x device x dtype. Without times the most accurate is recommended, by its error over
+max(ulp, u N) and then in ulp. The trap: the fastest overall may be wrong or answer another question; only
+rankable implementations of the baseline's definition are candidates, and among them those without a
+numerical warning come first.
 """
 
 from __future__ import annotations
@@ -70,16 +72,23 @@ class Choice:
     @property
     def nearest(self) -> str:
         """Says why nobody is recommended, and who was wrong in the smallest share of cases."""
-        wrong = [s for s in self.standings if s.errors and s.maker.recommendable]
+        wrong = [s for s in self.standings if s.errors and s.replaces]
+        right = [s.group.implementation for s in self.apart if s.rank == "rankable"]
+        other = f"; free of errors under another definition: {', '.join(right)}" if right else ""
         if not wrong:
-            return "nobody is proven here"
+            return f"nobody is proven here{other}"
         best = min(wrong, key=lambda s: (s.errors[0].cases / max(1, s.cases), sum(e.cases for e in s.errors)))
-        return f"nobody is free of errors; nearest is {best.group.implementation}: {best.cause}"
+        return f"nobody is free of errors; nearest is {best.group.implementation}: {best.cause}{other}"
 
     @property
     def rejected(self) -> list[Standing]:
         """The ordinary implementations that are excluded or unproven."""
-        return [s for s in self.standings if s.rank != "rankable" and s.maker.recommendable]
+        return [s for s in self.standings if s.rank != "rankable" and s.replaces]
+
+    @property
+    def apart(self) -> list[Standing]:
+        """The ordinary implementations that answer another definition than the baseline's."""
+        return [s for s in self.standings if s.definition and s.maker.recommendable]
 
 
 def shape_words(case: Case) -> str:
@@ -149,9 +158,9 @@ def _fastest(timed: Sequence[Standing], race: Race) -> Standing:
     return next((s for s in timed if s.maker.baseline and s.group.implementation in tied), first)
 
 
-def _error_key(standing: Standing) -> tuple[bool, float]:
-    worst = standing.worst_error
-    return (worst is None or math.isnan(worst), worst or 0.0)
+def _error_key(standing: Standing) -> tuple[bool, float, float]:
+    worst, ulps = standing.worst_conditioned, standing.worst_error
+    return (worst is None or math.isnan(worst), worst or 0.0, ulps or 0.0)
 
 
 def _reason(best: Standing, field: Sequence[Standing], quiet: bool, timed: bool, race: Race) -> str:
@@ -165,8 +174,8 @@ def _reason(best: Standing, field: Sequence[Standing], quiet: bool, timed: bool,
     parts = [lead]
     if best.regimes and not best.nonfinite and not best.lost_elsewhere:
         parts[0] += f", finite on all {units.counted(best.regimes, 'regime')} of variant {best.variant}"
-    if best.worst_error is not None:
-        parts.append(f"worst error {units.ulps(best.worst_error)}")
+    if best.error_words:
+        parts.append(f"worst error {best.error_words}")
     baseline = against_baseline(race, best.group.implementation) if timed else "not timed"
     if not (tied and baseline.startswith("not shown")):
         parts.append(baseline)
@@ -235,8 +244,8 @@ def _runner_up_words(second: Standing, best: Standing, race: Race) -> str:
         faster = mine < theirs
         times = units.multiple(theirs / mine if faster else mine / theirs)
         words.append(f"{times} {'faster' if faster else 'slower'}")
-    if second.worst_error is not None:
-        words.append(f"worst error {units.ulps(second.worst_error)}")
+    if second.error_words:
+        words.append(f"worst error {second.error_words}")
     if second.warnings:
         words.append(f"but warnings: {defect_words(second.warnings, second.cases)}")
     return ", ".join(words)

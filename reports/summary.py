@@ -39,12 +39,20 @@ def _said(choice: Choice) -> str:
 def _chosen(choice: Choice) -> str:
     best = choice.recommended
     if best is None:
-        unproven = [s for s in choice.standings if s.rank == "unproven" and s.maker.recommendable]
+        unproven = [s for s in choice.standings if s.rank == "unproven" and s.replaces]
         return f"none proven ({unproven[0].cause})" if unproven else "none safe"
     name = best.group.implementation
-    words = [] if best.worst_error is None else [units.ulps(best.worst_error)]
+    words = [] if best.worst_error is None else [_error(best)]
     words.append(choice.race.words(name) or "not timed")
     return f"{name} ({', '.join(words)})"
+
+
+def _error(best: Standing) -> str:
+    over_inputs = best.worst_conditioned
+    assert best.worst_error is not None
+    if over_inputs is not None and best.within_inputs:
+        return f"{units.number(over_inputs, 2)} u N"
+    return units.ulps(best.worst_error)
 
 
 def _unsafe(standings: Sequence[Standing], most: int = 2) -> str:

@@ -27,7 +27,10 @@ GLYPHS = {
 
 
 class Cell(NamedTuple):
-    """Text, what it stands for (a key of GLYPHS), a smaller second line, a tooltip, a framed word, code."""
+    """Text, what it stands for (a key of GLYPHS), a smaller second line, a tooltip, a framed word, code.
+
+    `more` is a list of smaller lines to fold away, `link` the id of the place in the page that says more.
+    """
 
     text: str
     css: str = ""
@@ -35,6 +38,8 @@ class Cell(NamedTuple):
     title: str = ""
     badge: str = ""
     code: str = ""
+    more: tuple[str, ...] = ()
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,15 @@ class Table:
     def emptied(self, caption: str) -> Table:
         """Returns the table without its rows, under a caption that says so."""
         return replace(self, rows=(), caption=caption)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a section says of one suite: a line that stays visible, and the tables behind it."""
+
+    suite: str
+    words: str
+    tables: tuple[Table, ...]
 
 
 def cells(*values: str | Cell) -> tuple[Cell, ...]:

@@ -35,7 +35,7 @@ def usual_error(rows: Sequence[Record]) -> Table | None:
     table = []
     for place, makers in sorted(found.items(), key=lambda item: (*item[0][:2], dtype_order(item[0][2]))):
         lines = [(name, _line(members)) for name, members in makers.items()]
-        where = Cell(place[2], "", f"{place[0]}, {place[1]}")
+        where = Cell(place[2], "", place[1])
         for names, (_, content) in sorted(folded(lines), key=lambda item: -item[1][0]):
             table.append(cells(where, names_in_words(names), *content))
             where = Cell("")
@@ -54,6 +54,16 @@ def usual_error(rows: Sequence[Record]) -> Table | None:
         "baseline and over upcast: the largest gradient error over that of the baseline, or of the "
         "implementation upcast, in the same case, both at least 0.5 ulp. Every regime is in results.csv.",
     )  # fmt: skip
+
+
+def words(rows: Sequence[Record]) -> str:
+    """Returns who is biased somewhere, in a line, "" when the probe has no answer."""
+    asked = [row for row in rows if row.ran(PROBE) and _MEDIAN in row.numbers]
+    biased = dict.fromkeys(row.trial.implementation for row in asked if _biased(row))
+    if not asked:
+        return ""
+    of = units.counted(len({row.trial.implementation for row in asked}), "implementation")
+    return f"{len(biased)} of {of} biased somewhere" if biased else f"none of {of} biased"
 
 
 def _line(rows: Sequence[Record]) -> tuple[float, tuple[Cell, ...]]:

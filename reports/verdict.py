@@ -1,6 +1,7 @@
 """The first thing a reader sees: one sentence, the counts behind it, and what to distrust.
 
-The sentence says what is wrong before what is fast. The trap: a run that stopped half way has fewer
+The sentence says what is wrong before what is fast; of many suites it says where a safe choice exists,
+since one case out of hundreds would be no verdict. The trap: a run that stopped half way has fewer
 findings, not fewer defects, so incompleteness is part of the sentence and never a footnote.
 """
 
@@ -39,7 +40,50 @@ def sentence(rows: Sequence[Record], ranks: Mapping[Group, Standing], choices: S
     incomplete = sum(not row.complete for row in rows)
     of = f"{units.count(incomplete)} of {units.counted(len(rows), 'trial')}"
     head = f"Incomplete, {of} without a full answer. " if incomplete else ""
+    if len({choice.suite for choice in choices}) > 1:
+        return f"{head}{_across(choices)} {_unsafe(ranks)}."
     return f"{head}{_safety(ranks)}; {_advice(choices)}."
+
+
+def _across(choices: Sequence[Choice]) -> str:
+    """Says of several suites which have a recommendation in every dtype, in some and in none."""
+    found: dict[str, list[bool]] = {}
+    for choice in choices:
+        found.setdefault(choice.suite, []).append(choice.recommended is not None)
+    every, some, none = (
+        [suite for suite, safe in found.items() if want(safe)]
+        for want in (all, lambda safe: any(safe) and not all(safe), lambda safe: not any(safe))
+    )
+    devices = {choice.device for choice in choices}
+    where = "every dtype" if len(devices) == 1 else "every dtype on every device"
+    total = units.counted(len(found), "suite")
+    if len(every) == len(found):
+        return f"A safe implementation is recommended in {where} for all of {total}."
+    if not every and not some:
+        return f"Nothing can be recommended in any of {total}."
+    parts = [f"A safe implementation is recommended in {where} for {units.count(len(every))} of {total}"]
+    parts += [f"in some for {_few(some)}"] if some else []
+    parts += [f"in none for {_few(none)}"] if none else []
+    return f"{', '.join(parts)}."
+
+
+def _few(names: Sequence[str], most: int = 3) -> str:
+    """Returns so many names, only their count where there are more."""
+    return (
+        _listed(names) if len(names) <= most else f"{units.count(len(names))} ({', '.join(names[:most])}, …)"
+    )
+
+
+def _unsafe(ranks: Mapping[Group, Standing]) -> str:
+    """Says how many of the ordinary implementations of all suites have an error somewhere."""
+    ordinary = [standing for standing in ranks.values() if standing.maker.recommendable]
+    everyone = {(s.group.suite, s.group.implementation) for s in ordinary}
+    wrong = {(s.group.suite, s.group.implementation) for s in ordinary if s.rank == "excluded"}
+    of = units.counted(len(everyone), "implementation")
+    if wrong:
+        return f"{units.count(len(wrong))} of {of} {'is' if len(wrong) == 1 else 'are'} wrong somewhere"
+    proven = any(standing.rank == "rankable" for standing in ordinary)
+    return f"{'No error was found' if proven else 'Nothing is proven'} in {of}"
 
 
 def _safety(ranks: Mapping[Group, Standing]) -> str:
@@ -57,8 +101,7 @@ def _safety(ranks: Mapping[Group, Standing]) -> str:
         (standing for found in wrong.values() for standing in found),
         key=lambda s: (s.nonfinite, s.errors[0].cases / max(1, s.cases), s.errors[0].cases),
     )
-    suites = {suite for suite, _ in everyone}
-    where = f"{worst.group.dtype}" + (f" {worst.group.suite}" if len(suites) > 1 else "")
+    where = worst.group.dtype
     others = f" and {units.counted(len(wrong) - 1, 'other')}" if len(wrong) > 1 else ""
     places = len({standing.group.dtype for standing in ordinary})
     somewhere = " in some dtype" if places > 1 else ""
@@ -74,12 +117,9 @@ def _advice(choices: Sequence[Choice]) -> str:
     chosen = [choice for choice in choices if choice.recommended]
     if not chosen:
         return "nothing can be recommended"
-    suites = {choice.suite for choice in choices}
-    if len(suites) > 1 or len(choices) > 4:
+    if len(choices) > 4:
         places = units.counted(len(choices), "combination")
-        return (
-            f"a safe one is recommended in {units.count(len(chosen))} of {places} of suite, dtype and device"
-        )
+        return f"a safe one is recommended in {units.count(len(chosen))} of {places} of dtype and device"
     by_name: dict[str, list[str]] = {}
     devices = {choice.device for choice in choices}
     for choice in chosen:

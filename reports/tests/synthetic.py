@@ -77,19 +77,26 @@ def small(path: Path) -> Run:
     return _run(path, cases, IMPLEMENTATIONS, gaps=True)
 
 
-def large(path: Path, trials: int) -> Run:
-    """Returns a complete run of about so many trials, four results each: 6 suites, 20 regimes."""
+def large(path: Path, trials: int, suites: int = 6) -> Run:
+    """Returns a complete run of about so many trials, four results each: 20 regimes in each suite.
+
+    With many suites each gets the first of its cases, every dtype of them.
+    """
     implementations = {**IMPLEMENTATIONS, **{f"other_{n}": {"about": f"form {n}"} for n in range(3)}}
     regimes = {**REGIMES, **{f"regime_{n}": f"distribution {n}" for n in range(20 - len(REGIMES))}}
     shapes = ((1, 3), (64, 10), (64, 1000), (256, 1000), (64, 32000))
     cases = [
         Case(f"family_{suite}", "mean", regime, dtype, "cpu", batch, classes, 1)
-        for suite in range(6)
+        for suite in range(suites)
         for dtype in ("float64", *DTYPES)
         for batch, classes in shapes
         for regime in regimes
     ]
-    return _run(path, cases[: max(1, trials // len(implementations))], implementations, gaps=False)
+    kept = max(1, trials // len(implementations))
+    if suites > 6:
+        step = max(1, len(cases) // kept)
+        return _run(path, cases[::step], implementations, gaps=False)
+    return _run(path, cases[:kept], implementations, gaps=False)
 
 
 def empty(path: Path, **manifest: Any) -> Run:

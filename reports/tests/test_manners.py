@@ -12,9 +12,10 @@ from harness.trial import Case, Trial
 from reports.bits import same_bits
 from reports.declared import Declared
 from reports.folding import dtypes_in_words, folded, names_in_words
+from reports.manners import manners, sentences
 from reports.markdown import markdown
 from reports.matrix import matrices
-from reports.questions import invalid, protocol, sentences
+from reports.questions import invalid, protocol
 from reports.ranking import standings
 from reports.records import records
 from reports.report import write_report
@@ -91,24 +92,67 @@ def test_invalid_input_says_who_accepts_and_who_dies(run):
 
 
 def test_the_sentences_name_who_fails(run):
-    assert sentences(records(run)) == [
+    assert sentences({"s": records(run)}) == [
         "2 of 7 implementations answer a protocol question wrong: naive (zero rows); softmax_log "
         "(strided inputs, two graphs alive).",
         "Invalid input: answered with a number: naive; ended the process: compiled.",
     ]
 
 
-def test_suites_have_sentences_of_their_own(tmp_path):
-    wrong = Finding("layout", "error", "protocol", "strided inputs", "x")
+def suites_of(tmp_path, *asked):
+    """Returns the records by suite; (suite, status, findings, notes) each, of two implementations."""
     results = [
-        Result(Trial(Case(suite, "mean", "r", "float32", "cpu", 4, 3, 1), name), "protocol", "ok",
-               findings=(wrong,) if suite == "b" else (), numbers={"questions": 5.0})
-        for suite in ("a", "b") for name in ("one", "two")
+        Result(Trial(Case(suite, "mean", "r", "float32", "cpu", 4, 3, 1), name), "protocol", status,
+               findings=findings, numbers={"questions": 5.0}, notes=notes)
+        for suite, status, findings, notes in asked for name in ("one", "two")
     ]  # fmt: skip
-    assert sentences(records(Run(tmp_path, {"schema": 1, "plan": {}}, tuple(results)))) == [
-        "a: No protocol question was answered wrong by any of 2 implementations.",
-        "b: 2 of 2 implementations answer a protocol question wrong: one, two (strided inputs).",
+    rows = records(Run(tmp_path, {"schema": 1, "plan": {}}, tuple(results)))
+    return {name: [row for row in rows if row.trial.case.suite == name] for name, *_ in asked}
+
+
+def test_suites_in_which_nobody_fails_share_a_sentence_and_the_others_have_a_part(tmp_path):
+    wrong = Finding("layout", "error", "protocol", "strided inputs", "x")
+    refusal = {"unsupported: zero rows": "IndexError"}
+    suites = suites_of(
+        tmp_path, ("a", "ok", (), refusal), ("b", "ok", (wrong,), {}), ("c", "ok", (), {}),
+        ("d", "skipped", (), {}),
+    )  # fmt: skip
+    found = manners(suites, Declared({}))
+    assert found.said == (
+        "No protocol question was answered wrong by any implementation of a, c.",
+        "The protocol probe was not run in d.",
         "The invalid-input probe was not run.",
+    )
+    assert [part.suite for part in found.parts] == ["b", "d"]
+    assert "2 of 2 implementations answer a protocol question wrong: one, two (strided inputs)." in (
+        found.parts[0].words
+    )
+    assert lines(found.refusals, 0, 1, 2) == [("a", "one, two", "zero rows")]
+    assert any(said.startswith("b: 2 of 2") for said in sentences(suites, everything=True))
+
+
+def test_a_known_wrong_answer_is_no_clean_sheet(tmp_path):
+    known = Finding("layout", "error", "protocol", "strided inputs", "x", {}, "listed")
+    found = manners(suites_of(tmp_path, ("a", "ok", (known,), {}), ("b", "ok", (), {})), Declared({}))
+    assert [part.suite for part in found.parts] == ["a"]
+    assert found.said[0].endswith("implementation of b.")
+
+
+def test_what_is_wrong_alike_shares_a_line_with_the_range_of_its_counts(tmp_path):
+    reason = "every step is rounded"
+    often = [Finding("upstream", "warning", "protocol", f"upstream {n}", "x", {}, reason) for n in range(3)]
+    apart = Finding("upstream", "warning", "protocol", "upstream 9", "x", {}, "another reason")
+    results = [
+        Result(Trial(Case("s", "mean", "r", "float32", "cpu", batch, 3, 1), "one"), "protocol", "ok",
+               findings=(*often[: 3 if batch == 1 else 1], apart), numbers={"questions": 5.0})
+        for batch in (1, 2, 3)
+    ]  # fmt: skip
+    table = protocol(records(Run(tmp_path, {"schema": 1, "plan": {}}, tuple(results))), Declared({}))
+    (row,) = table.rows
+    assert row[2].text == "upstream 0, upstream 1, upstream 2, upstream 9"
+    assert row[2].small.split("\n") == [
+        f"upstream, 3 questions, each in 1 to 3 of 3 cases; known: {reason}",
+        "upstream, 3 of 3 cases; known: another reason",
     ]
 
 

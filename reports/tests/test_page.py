@@ -100,8 +100,8 @@ def test_markup_is_balanced_and_ids_are_unique(html):
 
 def test_sections_stand_in_the_order_of_decisions(html):
     assert sections(html) == [
-        "which-one", "picture", "safe", "protocol", "bits", "breaks", "usual", "speed", "memory",
-        "compilation", "findings", "method", "data",
+        "which-one", "picture", "safe", "protocol", "identities", "bits", "breaks", "usual", "speed",
+        "memory", "compilation", "findings", "method", "data",
     ]  # fmt: skip
 
 
@@ -204,7 +204,19 @@ def test_a_manifest_with_nothing_but_schema_and_plan_is_enough(tmp_path):
     assert "nothing can be said" in html
     run = synthetic.small(tmp_path)
     bare = type(run)(tmp_path, {"schema": 1, "plan": run.manifest["plan"]}, run.results)
-    assert len(sections(write_report(bare).read_text(encoding="utf-8"))) == 13
+    assert len(sections(write_report(bare).read_text(encoding="utf-8"))) == 14
+
+
+@pytest.mark.parametrize(("count", "folded"), [(5, False), (12, True)])
+def test_a_long_list_of_what_was_left_out_is_folded_and_complete(tmp_path, count, folded):
+    run = synthetic.small(tmp_path)
+    left = [f"question {n} is for another profile" for n in range(count)]
+    html = write_report(type(run)(tmp_path, {**run.manifest, "left_out": left}, run.results)).read_text(
+        "utf-8"
+    )
+    assert (f"<summary><b>Left out of the run</b>: {count + 1} sentences" in html) is folded
+    assert all(f"<li>Left out: {item}</li>" in html for item in left)
+    assert "<li>Skipped device cuda" in html
 
 
 def test_a_control_with_findings_is_an_alarm(tmp_path):
