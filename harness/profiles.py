@@ -90,6 +90,7 @@ def _quick(composed: Asked, suite: Suite, device: str, sweep: Sweep, left_out: l
         return
     usual = _shapes([suite.shapes.usual], sweep)
     timed_dtypes = [d for d in dtypes if d in TIMED_DTYPES] or dtypes
+    clocked = [d for d in timed_dtypes if d in suite.shapes.clocked] or timed_dtypes
     home = regimes[0]
     for threads in sweep.threads:
         for shape, dtype in product(usual, dtypes):
@@ -107,7 +108,8 @@ def _quick(composed: Asked, suite: Suite, device: str, sweep: Sweep, left_out: l
         _add_protocol(composed, suite, device, sweep, threads)
         for shape, dtype in product(_shapes(suite.shapes.timed, sweep), timed_dtypes):
             case = _case(suite, variants[0], home, dtype, device, shape, threads)
-            composed.add(case, _names(suite), ("accuracy", "memory", "timing"))
+            timing = ("timing",) if dtype in clocked else ()
+            composed.add(case, _names(suite), ("accuracy", "memory", *timing))
             composed.add(case, _names(suite, compiled=True), ("compilation",))
         _add_slow_regime(composed, suite, device, sweep, threads)
         shapes = _shapes([suite.shapes.usual, *suite.shapes.covering], sweep)
@@ -124,8 +126,8 @@ def _quick(composed: Asked, suite: Suite, device: str, sweep: Sweep, left_out: l
         f"{suite.name} on {device}: quick asks the covering set of {len(rows)} of {whole} combinations of "
         f"variant, regime, dtype and shape; `--profile full` asks all"
     )
-    if len(timed_dtypes) < len(dtypes):
-        untimed = ", ".join(d for d in dtypes if d not in timed_dtypes)
+    if len(clocked) < len(dtypes):
+        untimed = ", ".join(d for d in dtypes if d not in clocked)
         left_out.append(f"{suite.name} on {device}: quick does not time {untimed}; `--profile full` does")
 
 

@@ -137,13 +137,14 @@ class Shapes:
     """The shapes at which a suite is asked: the usual one, a covering set, and real timed ones.
 
     `slow_regime` names a regime that is timed besides the first, because the speed of a loss depends
-    on its input values.
+    on its input values. `clocked` names the dtypes whose time the quick profile takes.
     """
 
     usual: Shape = USUAL
     covering: tuple[Shape, ...] = (Shape(1, 3), Shape(7, 10), Shape(64, 1), Shape(64, 1001))
     timed: tuple[Shape, ...] = (Shape(256, 10), Shape(256, 1000), Shape(64, 32000))
     slow_regime: str = "confident"
+    clocked: tuple[str, ...] = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,10 @@ SUITE = Suite(
     ),
     invalid=(Invalid("probability_above_one", above_one), Invalid("probability_negative", negative)),
     shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 101)), timed=(Shape(64, 1000),), slow_regime=""
+        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 101)),
+        timed=(Shape(64, 1000),),
+        slow_regime="",
+        clocked=("float32", "bfloat16"),
     ),
     implementations=(
         Implementation(native, baseline=True, contract=CLAMPED, known=NATIVE),

@@ -108,6 +108,7 @@ SUITE = Suite(
         covering=(Shape(1, 3), Shape(7, 16), Shape(64, 2), Shape(16, 257)),
         timed=(Shape(256, 512),),
         slow_regime="",
+        clocked=("float32", "bfloat16"),
     ),
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),

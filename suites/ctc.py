@@ -108,6 +108,7 @@ SUITE = Suite(
         covering=(Shape(1, 3), Shape(7, 20)),
         timed=(Shape(64, 32),),
         slow_regime="",
+        clocked=("float32", "bfloat16"),
     ),
     implementations=(
         Implementation(native, baseline=True, contract=NATIVE_CONTRACT, known=NATIVE),

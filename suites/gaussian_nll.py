@@ -26,7 +26,7 @@ from suites.implementations.gaussian_nll import (
     textbook,
     upcast,
 )
-from suites.known.gaussian_nll import COMPOSED, LOG_PROB, UPCAST
+from suites.known.gaussian_nll import COMPILED, COMPOSED, LOG_PROB, UPCAST
 from suites.mistakes.gaussian_nll import KNOWN_BAD
 from suites.oracles.gaussian_nll import ORACLE
 from suites.regimes import variances as draw
@@ -97,7 +97,7 @@ SUITE = Suite(
     ),
     exhaustive=(Exhaustive("variance", draw.every_variance, "the variance, with a residual of 1"),),
     invalid=draw.INVALID,
-    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime=""),
+    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
     implementations=(
         Implementation(native, baseline=True, known=COMPOSED),
         Implementation(NativeModule, name="native_module", known=COMPOSED),
@@ -111,6 +111,7 @@ SUITE = Suite(
             textbook,
             name="compiled",
             contract=COMPILED_FLOAT32,
+            known=COMPILED,
             prepare=partial(torch.compile, dynamic=False),
         ),
         Implementation(

@@ -62,7 +62,10 @@ SUITE = Suite(
     ),
     exhaustive=(Exhaustive("distance", draw.every_distance, "the distance x under label -1"),),
     shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)), timed=(Shape(256, 1000),), slow_regime=""
+        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)),
+        timed=(Shape(256, 1000),),
+        slow_regime="",
+        clocked=("float32", "bfloat16"),
     ),
     implementations=(
         Implementation(native, baseline=True),

@@ -27,7 +27,7 @@ from suites.implementations.huber import (
     textbook,
     upcast,
 )
-from suites.known.huber import CLAMPED, COMPOSED, CUT_LATE, LOOP, NATIVE, UPCAST
+from suites.known.huber import CLAMPED, COMPILED, COMPOSED, CUT_LATE, LOOP, NATIVE, UPCAST
 from suites.mistakes.huber import KNOWN_BAD
 from suites.oracles.huber import ORACLE
 from suites.oracles.residuals import missing
@@ -103,7 +103,7 @@ SUITE = Suite(
     ),
     exhaustive=(Exhaustive("prediction", draw.every_prediction, "the prediction, against a target of 0"),),
     invalid=draw.INVALID_SHAPES,
-    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime=""),
+    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.HuberLoss, name="native_module"),
@@ -117,6 +117,7 @@ SUITE = Suite(
             textbook,
             name="compiled",
             contract=COMPILED_FLOAT32,
+            known=COMPILED,
             prepare=partial(torch.compile, dynamic=False),
         ),
         Implementation(

@@ -129,7 +129,7 @@ SUITE = Suite(
             names="rows in the batch, divergences of about 1",
         ),
     ),
-    shapes=Shapes(timed=(Shape(64, 1000),), slow_regime=""),
+    shapes=Shapes(timed=(Shape(64, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(NativeModule, name="native_module", known=MODULE),

@@ -65,7 +65,10 @@ SUITE = Suite(
     ),
     exhaustive=(Exhaustive("score", draw.every_score, "the first score x against 0, label -1"),),
     shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)), timed=(Shape(256, 1000),), slow_regime=""
+        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)),
+        timed=(Shape(256, 1000),),
+        slow_regime="",
+        clocked=("float32", "bfloat16"),
     ),
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),

@@ -101,7 +101,7 @@ SUITE = Suite(
     ),
     exhaustive=(Exhaustive("prediction", draw.every_prediction, "the prediction, against a target of 0"),),
     invalid=draw.INVALID_SHAPES,
-    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime=""),
+    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.MSELoss, name="native_module", known=MODULE),

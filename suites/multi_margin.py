@@ -88,7 +88,10 @@ SUITE = Suite(
     ),
     invalid=draw.INVALID_LABELS,
     shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)), timed=(Shape(256, 1000),), slow_regime=""
+        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)),
+        timed=(Shape(256, 1000),),
+        slow_regime="",
+        clocked=("float32", "bfloat16"),
     ),
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),

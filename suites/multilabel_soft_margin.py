@@ -101,7 +101,10 @@ SUITE = Suite(
         ),
     ),
     shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 101)), timed=(Shape(64, 1000),), slow_regime=""
+        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 101)),
+        timed=(Shape(64, 1000),),
+        slow_regime="",
+        clocked=("float32", "bfloat16"),
     ),
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),

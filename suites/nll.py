@@ -110,7 +110,10 @@ SUITE = Suite(
     exhaustive=(Exhaustive("value", draw.every_value, "the label's log-probability x in a row [x, 0]"),),
     invalid=draw.INVALID_LABELS,
     shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)), timed=(Shape(256, 1000),), slow_regime=""
+        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)),
+        timed=(Shape(256, 1000),),
+        slow_regime="",
+        clocked=("float32", "bfloat16"),
     ),
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),

@@ -25,7 +25,7 @@ from suites.implementations.poisson_nll import (
     textbook,
     upcast,
 )
-from suites.known.poisson_nll import COMPOSED, UPCAST
+from suites.known.poisson_nll import COMPILED, COMPOSED, UPCAST
 from suites.mistakes.poisson_nll import KNOWN_BAD
 from suites.oracles.poisson_nll import ORACLE
 from suites.regimes import counts as draw
@@ -95,7 +95,7 @@ SUITE = Suite(
     ),
     exhaustive=(Exhaustive("prediction", draw.every_prediction, "the log-rate, against a count of 1"),),
     invalid=INVALID_SHAPES,
-    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime=""),
+    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
     implementations=(
         Implementation(native, baseline=True, known=COMPOSED),
         Implementation(NativeModule, name="native_module", known=COMPOSED),
@@ -107,6 +107,7 @@ SUITE = Suite(
             textbook,
             name="compiled",
             contract=COMPILED_FLOAT32,
+            known=COMPILED,
             prepare=partial(torch.compile, dynamic=False),
         ),
         Implementation(

@@ -110,7 +110,10 @@ SUITE = Suite(
         Exhaustive("negative", partial(draw.every_logit, label=0.0), "the logit z at label 0"),
     ),
     shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 101)), timed=(Shape(64, 1000),), slow_regime=""
+        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 101)),
+        timed=(Shape(64, 1000),),
+        slow_regime="",
+        clocked=("float32", "bfloat16"),
     ),
     implementations=(
         Implementation(composed, baseline=True, known=COMPOSED),

@@ -27,7 +27,7 @@ from suites.implementations.smooth_l1 import (
     textbook,
     upcast,
 )
-from suites.known.smooth_l1 import CLAMPED, COMPOSED, CUT_EARLY, CUT_LATE, LOOP, NATIVE, UPCAST
+from suites.known.smooth_l1 import CLAMPED, COMPILED, COMPOSED, CUT_EARLY, CUT_LATE, LOOP, NATIVE, UPCAST
 from suites.mistakes.smooth_l1 import KNOWN_BAD
 from suites.oracles.residuals import missing
 from suites.oracles.smooth_l1 import ORACLE
@@ -102,7 +102,7 @@ SUITE = Suite(
     ),
     exhaustive=(Exhaustive("prediction", draw.every_prediction, "the prediction, against a target of 0"),),
     invalid=draw.INVALID_SHAPES,
-    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime=""),
+    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.SmoothL1Loss, name="native_module", known=NATIVE),
@@ -117,6 +117,7 @@ SUITE = Suite(
             textbook,
             name="compiled",
             contract=COMPILED_FLOAT32,
+            known=COMPILED,
             prepare=partial(torch.compile, dynamic=False),
         ),
         Implementation(

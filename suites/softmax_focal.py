@@ -124,6 +124,7 @@ SUITE = Suite(
         covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1), Shape(64, 101)),
         timed=(Shape(256, 1000),),
         slow_regime="",
+        clocked=("float32", "bfloat16"),
     ),
     implementations=(
         Implementation(composed, baseline=True, known=COMPOSED),

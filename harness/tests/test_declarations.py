@@ -170,7 +170,7 @@ def suite(**changes):
         (
             lambda: Sample(layout="nhwc", logits=torch.ones(1)),
             "Sample(layout='nhwc'): there is no layout 'nhwc'. Did you mean 'nchw'? Allowed: rows, nchw, "
-            "elements.",
+            "elements, sequences.",
         ),
         (
             lambda: Sample(gradients=("logit",), logits=torch.ones(1), target=torch.ones(1, dtype=torch.int)),

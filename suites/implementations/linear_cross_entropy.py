@@ -252,6 +252,8 @@ def class_chunks(
 
     Entries of softmax - one_hot below `least_gradient` are dropped.
     """
+    if bool(((target != ignore_index) & ((target < 0) | (target >= len(linear_weight)))).any()):
+        raise IndexError("class_chunks: a label is no class, so no piece of them holds it")
     wide = torch.promote_types(hidden.dtype, torch.float32)
     safe, weights = row_weights(target, weight, ignore_index, wide)
     rows = torch.where((weights != 0).unsqueeze(1), hidden.to(wide), 0.0)

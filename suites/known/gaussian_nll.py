@@ -50,3 +50,12 @@ ROUNDED_FOR_EVERY_UPSTREAM = Known(
 COMPOSED = (SQUARE_FIRST, DIVIDED_EARLY, ROUNDED_EPS, ROUNDED_STEPS, ROUNDED_FOR_EVERY_UPSTREAM)
 LOG_PROB = (SQUARE_FIRST, DIVIDED_EARLY, ROUNDED_STEPS, ROUNDED_FOR_EVERY_UPSTREAM)
 UPCAST = (SQUARE_FIRST, DIVIDED_EARLY)
+COMPILED = (
+    SQUARE_FIRST,
+    DIVIDED_EARLY,
+    Known(
+        "graph_break",
+        probe="compilation",
+        reason="refusing a negative variance, as torch does, reads a number back: the graph is cut there",
+    ),
+)

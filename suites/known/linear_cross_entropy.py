@@ -87,11 +87,22 @@ CHUNKED_POISON = Known(
     upstream="pytorch#11551",
     outside=True,
 )
+KILLS = Known(
+    "kills_process",
+    probe="invalid_input",
+    reason="compiled code checks its labels in a parallel region, which no exception can leave: it aborts",
+)
+NEGATIVE_LABEL = Known(
+    "accepts_invalid",
+    probe="invalid_input",
+    group="label_negative",
+    reason="row[-1] is the last class to Python's indexing",
+)
 NATIVE = (STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, COMMON_LOGIT, ROW_COUNT, POISON)
-ROW_BY_ROW = (SUMMED_16_BIT, OUT_OF_BITS, DEAD_GAP, COMMON_LOGIT)
+ROW_BY_ROW = (SUMMED_16_BIT, OUT_OF_BITS, DEAD_GAP, COMMON_LOGIT, NEGATIVE_LABEL)
 ROW_CHUNKS = (SUMMED_16_BIT, OUT_OF_BITS, DEAD_GAP, COMMON_LOGIT, ROW_COUNT, POISON)
 CHUNKED = (LABEL_APART, DEAD_GAP, ONE_BY_ONE, CHUNKED_POISON)
 COMPACT = (LABEL_APART, DEAD_GAP, COMMON_LOGIT, ROW_COUNT, ONE_BY_ONE, CHUNKED_POISON)
 FUSED = (OUT_OF_BITS, OUT_OF_FLOAT32, DEAD_GAP)
 UPCAST = (*FUSED, POISON)
-COMPILED = (OUT_OF_BITS, DEAD_GAP, POISON)
+COMPILED = (OUT_OF_BITS, DEAD_GAP, POISON, KILLS)

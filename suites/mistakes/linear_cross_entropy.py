@@ -90,7 +90,7 @@ KNOWN_BAD = (
     Implementation(
         partial(class_chunks, least_gradient=2.0**-12),
         name="drops_small_gradients",
-        known_bad="entries of softmax - one_hot below 2^-12 are dropped, and with them what many rows add to a "
+        known_bad="entries of softmax - one_hot below 2^-12 are dropped, and what many rows add to a "
         "rare class; keep them all (cut cross-entropy: filter_eps=None)",
     ),
     Implementation(
