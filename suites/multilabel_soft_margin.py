@@ -17,6 +17,7 @@ from harness.sample import Shape
 from harness.suite import Shapes
 from suites.examples.multilabel_soft_margin import EXAMPLES, IDENTITIES
 from suites.implementations.multilabel_soft_margin import (
+    by_sides,
     exact_gradient,
     log_sigmoid,
     naive_loop,
@@ -26,6 +27,7 @@ from suites.implementations.multilabel_soft_margin import (
     with_logits,
 )
 from suites.known.multilabel_soft_margin import (
+    BY_SIDES,
     COMPILED,
     LOG_SIGMOID,
     LOOP,
@@ -111,6 +113,7 @@ SUITE = Suite(
         Implementation(nn.MultiLabelSoftMarginLoss, name="native_module", known=NATIVE),
         Implementation(naive_loop, skip=above(batch=256, classes=1 << 14), known=LOOP),
         Implementation(log_sigmoid, known=LOG_SIGMOID),
+        Implementation(by_sides, known=BY_SIDES),
         Implementation(text_sum, contract=Contract(over_classes="sum"), known=LOG_SIGMOID),
         Implementation(with_logits, known=WITH_LOGITS),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),

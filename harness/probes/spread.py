@@ -94,5 +94,5 @@ def signed_ulps(got: Array, stick: Yardstick) -> float:
     """Returns the mean signed error in ulp over entries that are finite in truth and answer."""
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         signed = stick.off(got) / stick.spacing
-    kept = signed[np.isfinite(signed)]
-    return float(kept.mean()) if kept.size else math.nan
+        kept = signed[np.isfinite(signed)]
+        return float(kept.mean()) if kept.size else math.nan

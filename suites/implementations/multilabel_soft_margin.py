@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from suites.implementations import binary_cross_entropy_with_logits as binary
 from suites.implementations.binary_cross_entropy_with_logits import exact_gradient as exact_elements
 from suites.implementations.binary_cross_entropy_with_logits import reduced
 
@@ -36,6 +37,14 @@ def log_sigmoid(
     """Both logsigmoids in float32 at least, the mean over classes, round once."""
     wide = torch.promote_types(logits.dtype, torch.float32)
     losses = _terms(logits.to(wide), target.to(wide), None if weight is None else weight.to(wide))
+    return reduced(losses.mean(1), reduction).to(logits.dtype)
+
+
+def by_sides(logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
+    """The form that survives infinite logits, in float32 at least, the mean over classes, round once."""
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    kept = None if weight is None else weight.to(wide)
+    losses = binary.by_sides(logits.to(wide), target.to(wide), "none", kept)
     return reduced(losses.mean(1), reduction).to(logits.dtype)
 
 

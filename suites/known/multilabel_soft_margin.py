@@ -6,6 +6,7 @@ The trap: the two logsigmoids are right, so in float32 nothing is wrong but infi
 from __future__ import annotations
 
 from harness import Known
+from suites.known.binary_cross_entropy_with_logits import LEFT_OUT
 
 HALF = ("bfloat16", "float16")
 
@@ -61,3 +62,4 @@ LOG_SIGMOID = (INFINITE_LOGITS, TARGET_SLOPE)
 WITH_LOGITS = (INFINITE_LOGITS, SUBTRACTED_LABEL)
 UPCAST = LOG_SIGMOID
 COMPILED = (INFINITE_LOGITS, SEQUENTIAL_SUM)
+BY_SIDES = (TARGET_SLOPE, LEFT_OUT)
