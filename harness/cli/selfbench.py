@@ -1,9 +1,10 @@
 """What the harness itself costs, against its targets: run by `nox -s selfbench`.
 
-Five figures: CPU seconds of --help; seconds per trial with an implementation that does nothing;
-where the wall time of a quick sweep goes; the report of 24,000 trials; the oracle beside native
-forward and backward. Ratios are taken in one process, interleaved, since the machine may be shared.
-The trap: a target is a statement, not a test, so this prints met or missed and always exits 0.
+Six figures: CPU seconds of --help; seconds per trial with an implementation that does nothing, and
+whether they stay the same over ten times as many; where the wall time of a quick sweep goes; the report
+of 24,000 trials; the oracle beside native forward and backward. Ratios are taken in one process,
+interleaved, since the machine may be shared. The trap: a target is a statement, not a test, so this
+prints met or missed and always exits 0.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def no_op(x, t):
 SUITE = Suite(
     name="no_op",
     oracle=rows,
-    regimes=tuple(Regime(unit, name=f"unit{k}") for k in range(100)),
+    regimes=tuple(Regime(unit, name=f"unit{k}") for k in range(REGIMES)),
     implementations=tuple(Implementation(no_op, name=f"no_op{k}") for k in range(10)),
 )
 """
@@ -53,12 +54,15 @@ SUITE = Suite(
 @click.option(
     "--quick-run", type=click.Path(path_type=Path), help="Use this finished quick run for the shares."
 )
-@click.option("--only", multiple=True, help="Only these figures: help, overhead, shares, report, oracle.")
+@click.option(
+    "--only", multiple=True, help="Only these figures: help, overhead, growth, oracle, report, shares."
+)
 def main(quick_run: Path | None, only: tuple[str, ...]) -> None:
-    """Prints the five figures with their targets."""
+    """Prints the six figures with their targets."""
     figures: dict[str, Callable[[], None]] = {
         "help": help_seconds,
         "overhead": overhead_per_trial,
+        "growth": growth,
         "oracle": oracle_ratio,
         "report": large_report,
         "shares": lambda: sweep_shares(quick_run),
@@ -103,24 +107,19 @@ def _run(arguments: list[str], folder: Path) -> dict[str, Any]:
     return form
 
 
+def _no_op_run(regimes: int, folder: Path) -> dict[str, Any]:
+    """Returns the manifest of ten no-op implementations over so many regimes: accuracy only, one worker."""
+    suite = folder / f"no_op_suite_{regimes}.py"
+    suite.write_text(NO_OP_SUITE.replace("REGIMES", str(regimes)), encoding="utf-8")
+    arguments = ["--suite", str(suite), "--probe", "accuracy", "--dtype", "float32", "--workers", "1"]
+    arguments += ["--no-report", "-f", "batch=64 classes=10", "--device", "cpu"]
+    return _run(arguments, folder / f"run_{regimes}")
+
+
 def overhead_per_trial() -> None:
     """Prints the seconds per trial of 1000 trials of a no-op, accuracy only, one worker, start excluded."""
     with tempfile.TemporaryDirectory() as scratch:
-        suite = Path(scratch) / "no_op_suite.py"
-        suite.write_text(NO_OP_SUITE, encoding="utf-8")
-        arguments = [
-            "--suite",
-            str(suite),
-            "--probe",
-            "accuracy",
-            "--dtype",
-            "float32",
-            "--workers",
-            "1",
-            "--no-report",
-        ]
-        arguments += ["-f", "batch=64 classes=10", "--device", "cpu"]
-        form = _run(arguments, Path(scratch) / "run")
+        form = _no_op_run(100, Path(scratch))
     trials = form["coverage"]["ok"]
     spent = form["spent_seconds"]["answers"]
     start = spent.get("import", 0.0)
@@ -130,6 +129,23 @@ def overhead_per_trial() -> None:
         f"overhead: {trials} no-op trials; implementation {inside:.3g} ms, oracle {oracle:.3g} ms each"
     )
     stated("overhead per trial, oracle, judging, transport and journal", 1e3 * each, "ms", 2.0)
+
+
+def growth() -> None:
+    """Prints the wall time per trial of 10,000 no-op trials in that of 1,000, driver included."""
+    with tempfile.TemporaryDirectory() as scratch:
+        each = {}
+        for regimes in (100, 1000):
+            form = _no_op_run(regimes, Path(scratch))
+            start = form["spent_seconds"]["answers"].get("import", 0.0)
+            trials = form["coverage"]["ok"]
+            each[trials] = 1e3 * (form["wall_seconds"] - start) / trials
+    words = ", ".join(
+        f"{trials:,} trials {milliseconds:.3g} ms each" for trials, milliseconds in each.items()
+    )
+    click.echo(f"growth: {words}")
+    few, many = each.values()
+    stated("cost per trial as trials grow tenfold", many / few, "x", 1.1)
 
 
 def shares_of(form: Mapping[str, Any]) -> dict[str, float]:
