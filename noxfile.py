@@ -26,7 +26,8 @@ def tests(session: nox.Session) -> None:
     session.install(*PINS, "-e", ".[test]")
     session.run("pytest", *session.posargs)
     if not session.posargs:
-        session.run("pytest", "suites", "-q")
+        # Two processes; a suite stays whole, since what is stale in it is known when all of it was asked.
+        session.run("pytest", "suites", "-q", "-n", "2", "--dist", "loadfile")
 
 
 @nox.session
