@@ -1,0 +1,1 @@
+"""What is planted into each loss family, one module per kind of loss, and the faults' functions beside it."""
