@@ -112,8 +112,10 @@ def violations(inputs, options, truth, *, loss_roundings=None):
         if exceeds(float(truth.losses[row]), loss, promised * U * abs(float(loss))):
             refused.append(("loss", row, 0))
         q = coefficients(target, options, classes)
-        # A row that is not finite has no terms to be right by: it is right to its last bit or refused.
-        p = torch.tensor(logits, dtype=torch.float64).softmax(0).nan_to_num(0.0).numpy()
+        # One infinite logit has all the probability. Without any, a row that is not finite has no terms to
+        # be right by: it is right to its last bit or refused.
+        x = torch.tensor(logits, dtype=torch.float64)
+        p = (x.isposinf().double() if x.isposinf().sum() == 1 else x.softmax(0).nan_to_num(0.0)).numpy()
         for c, ball in enumerate(gradient):
             terms = p[c] * np.delete(q, c).sum() + q[c] * np.delete(p, c).sum()
             if exceeds(float(truth.gradients["logits"][row, c]), ball, 64 * U * float(terms)):
