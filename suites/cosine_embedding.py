@@ -47,6 +47,7 @@ from suites.known.cosine_embedding import (
 from suites.mistakes.cosine_embedding import KNOWN_BAD
 from suites.oracles.cosine_embedding import ORACLE
 from suites.regimes import pairs as draw
+from suites.regimes.repeated import rows_of
 
 UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 UNGUARDED = Contract(added=0.0, except_regimes=("zero_vectors",))
@@ -103,6 +104,7 @@ SUITE = Suite(
             relative=0.1,
             names="halvings of the largest entry of both vectors",
         ),
+        rows_of(draw.independent, classes=4),
     ),
     shapes=Shapes(
         covering=(Shape(1, 3), Shape(7, 16), Shape(64, 2), Shape(16, 257)),

@@ -28,6 +28,7 @@ from suites.known.hinge_embedding import COMPILED, TEXTBOOK
 from suites.mistakes.hinge_embedding import KNOWN_BAD
 from suites.oracles.hinge_embedding import ORACLE
 from suites.regimes import margins as draw
+from suites.regimes.repeated import rows_of
 
 UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 
@@ -59,6 +60,7 @@ SUITE = Suite(
             relative=0.5,
             names="largest |distance|",
         ),
+        rows_of(draw.distances, classes=1),
     ),
     exhaustive=(Exhaustive("distance", draw.every_distance, "the distance x under label -1"),),
     shapes=Shapes(

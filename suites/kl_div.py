@@ -128,6 +128,15 @@ SUITE = Suite(
             batch_is_value=True,
             names="rows in the batch, divergences of about 1",
         ),
+        Ladder(
+            "classes",
+            draw.many_classes,
+            start=2.0,
+            stop=lambda finfo: float(1 << 16),
+            resolution=1.0,
+            classes_is_value=True,
+            names="classes in a row",
+        ),
     ),
     shapes=Shapes(timed=(Shape(64, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
     implementations=(

@@ -28,6 +28,7 @@ from suites.known.margin_ranking import COMPILED, NATIVE, TEXTBOOK
 from suites.mistakes.margin_ranking import KNOWN_BAD
 from suites.oracles.margin_ranking import ORACLE
 from suites.regimes import margins as draw
+from suites.regimes.repeated import rows_of
 
 UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 
@@ -62,6 +63,7 @@ SUITE = Suite(
             relative=0.5,
             names="largest |score|",
         ),
+        rows_of(draw.scores, classes=1),
     ),
     exhaustive=(Exhaustive("score", draw.every_score, "the first score x against 0, label -1"),),
     shapes=Shapes(

@@ -59,8 +59,11 @@ SUITE = Suite(
         Variant("sum", reduction="sum"),
         Variant("none", reduction="none"),
         Variant("weighted", weight=ascending_weights),
+        Variant("weighted_sum", weight=ascending_weights, reduction="sum"),
+        Variant("weighted_none", weight=ascending_weights, reduction="none"),
         Variant("zero_weights", weight=draw.every_second_zero),
         Variant("ignore_index", ignore_index=-1, adapt=relabelled),
+        Variant("padding", ignore_index=0, adapt=relabelled),
         Variant("images", adapt=draw.as_images),
     ),
     regimes=(

@@ -44,6 +44,7 @@ from suites.known.triplet_margin import (
 from suites.mistakes.triplet_margin import KNOWN_BAD
 from suites.oracles.triplet_margin import ORACLE
 from suites.regimes import pairs as draw
+from suites.regimes.repeated import rows_of
 
 UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 # A square is a genuine overflow where its norm is none: other tops, other ladders.
@@ -93,6 +94,7 @@ SUITE = Suite(
             relative=0.5,
             names="largest entry of the three vectors",
         ),
+        rows_of(draw.triplet, classes=2),
     ),
     shapes=Shapes(
         covering=(Shape(1, 3), Shape(7, 16), Shape(64, 2), Shape(16, 257)),

@@ -6,10 +6,14 @@ two findings, so each script looks at one of them.
 
 from __future__ import annotations
 
+import torch
+
+from harness.probes.protocol.state import reversed_options
 from harness.reproducer.assertion import NUMERIC, Asked, about, asserted, number, plainly, unchanged
-from harness.reproducer.retelling import Retelling, second
+from harness.reproducer.retelling import Retelling, Rows, second
 from harness.reproducer.scene import Scene
 from harness.reproducer.tensors import indented, quoted
+from harness.standard import Standard
 
 # What is drawn first, so that a seed that is set on every call changes the state as well.
 STIRRED = {
@@ -146,6 +150,33 @@ def _new_content(scene: Scene) -> list[str]:
     return [*lines, *number(scene, stand=scene.found.other, source=source)]
 
 
+def _new_options(scene: Scene) -> list[str]:
+    names = [
+        n for n, value in scene.found.stand.options.items() if isinstance(value, torch.Tensor) and value.dim()
+    ]
+    lines = [
+        *scene.build,
+        *scene.upstream(),
+        "",
+        *scene.answering(),
+        "",
+        "# What is asked first stays in the option tensors, whose entries are then put in reverse order.",
+        "answered(inputs, upstream)",
+        f"for name in {names!r}:",
+        "    options[name].copy_(options[name].flip(-1))",
+        "answers = answered(inputs, upstream)",
+    ]
+    if about(scene.found.finding) != NUMERIC:
+        return asserted(scene, Asked(lines, []))
+    source = f"answers[{quoted(scene.found.tensor)}]"
+    return [*lines, *number(scene, stand=scene.found.other, source=source)]
+
+
+def _turned(block: Rows) -> Standard:
+    sample, options = block.drawn()
+    return block.judged(sample, reversed_options(options))
+
+
 def _two_graphs(scene: Scene) -> list[str]:
     names = list(scene.sample.gradients)
     lines = [
@@ -179,5 +210,6 @@ STATE = {
     "state kept": Retelling(_state_kept),
     "result dtype": Retelling(_result_dtype),
     "new content in the same storage": Retelling(_new_content, other=second),
+    "new content in the same options": Retelling(_new_options, other=_turned),
     "two graphs alive": Retelling(_two_graphs, other=second),
 }

@@ -91,6 +91,17 @@ def leaving_backward(change):
     return from_above(down)
 
 
+def by_shape_of_weight():
+    """Returns a cross-entropy that keeps class weights by their shape."""
+    kept = {}
+
+    def planted(logits, target, weight=None):
+        wide = kept.setdefault(tuple(weight.shape), weight.double().clone())
+        return F.cross_entropy(logits.double(), target, wide).to(logits.dtype)
+
+    return planted
+
+
 def by_address():
     """Returns a cross-entropy that keeps its answers by the address of the logits."""
     kept = {}
@@ -176,6 +187,7 @@ CHANGES = {
 }
 KEPT, UPSTREAM_KEPT, STATE = "inputs kept", "upstream kept", "state kept"
 STORAGE, ALIVE = "new content in the same storage", "two graphs alive"
+OPTIONS = "new content in the same options"
 FAULTS = (
     Fault(KEPT, writes_forward, "overwrites"),
     Fault(KEPT, writes_labels, "overwrites"),
@@ -187,6 +199,7 @@ FAULTS = (
     Fault(UPSTREAM_KEPT, from_above(_scales_in_place), "overwrites", ("expanded upstream",), "none"),
     Fault(STATE, leaving(lambda: torch.rand(3)), "changes_state"),
     Fault(STORAGE, by_address(), "stale_result"),
+    Fault(OPTIONS, by_shape_of_weight(), "stale_result", variant="weighted"),
     Fault(ALIVE, in_one_buffer(), "stale_result"),
     Fault(ALIVE, in_one_loss(), "stale_result"),
     Fault("result dtype", wide, "result_dtype", dtype="bfloat16"),

@@ -123,6 +123,15 @@ def moves_version(logits, target):
     logits.detach().add_(0.0)
     return rowwise_cross_entropy(logits, target)
 
+KEPT_WEIGHTS = {}
+
+
+def keeps_weight(logits, target, weight=None):
+    """The class weights are kept by their shape."""
+    kept = KEPT_WEIGHTS.setdefault(tuple(weight.shape), weight.double().clone())
+    return nn.functional.cross_entropy(logits.double(), target, kept).to(logits.dtype)
+
+
 def scales_weight(logits, target, weight=None):
     loss = rowwise_cross_entropy(logits, target, weight=weight)
     if weight is not None:
@@ -209,8 +218,8 @@ def steps(logits, target):
 PLAIN = (
     ignores_one, clips_upstream, takes_upstream, unasked, always_asked, asked_for_both, loses_target,
     reads_dense, reads_dense_labels, wide_labels, only_labels, edges, moves_version, scales_weight, draws,
-    widens, stacked, doubled_by_autocast, half_detached, transformed, first_row_more, alone_more, noisy,
-    clamps_labels, aborts,
+    keeps_weight, widens, stacked, doubled_by_autocast, half_detached, transformed, first_row_more,
+    alone_more, noisy, clamps_labels, aborts,
 )
 SUITE = FAMILY.extended(
     *(Implementation(function) for function in PLAIN),
@@ -258,6 +267,7 @@ ASKED = [
     ("upstream kept", "overwrites", "takes_upstream", "none"),
     ("state kept", "changes_state", "draws", "mean"),
     ("new content in the same storage", "stale_result", "c2_by_address", "mean"),
+    ("new content in the same options", "stale_result", "keeps_weight", "weighted"),
     ("two graphs alive", "stale_result", "stacked", "mean"),
     ("result dtype", "result_dtype", "widens", "mean"),
     ("autocast", "autocast", "doubled_by_autocast", "mean"),

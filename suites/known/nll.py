@@ -32,7 +32,7 @@ ZERO_TIMES_INFINITY = Known(
 ONE_HOT_PRODUCT = Known(
     ("spurious_nan", "nan_leak"),
     probe="accuracy",
-    regime=("masked", "poisoned*"),
+    regime=("masked", "forbidden_label", "poisoned*"),
     reason="the zeros of a one-hot label do not cut an infinity or a NaN out of a sum: 0 * inf is NaN",
 )
 NEGATIVE_LABEL = Known(

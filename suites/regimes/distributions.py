@@ -200,6 +200,12 @@ def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator) ->
     return _pair(logits[cycle], others[cycle])
 
 
+def many_classes(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Two rows of so many classes: what reads a block of them alone misses the rest."""
+    logits, others = (torch.randn(2, int(value), generator=generator, dtype=torch.float64) for _ in range(2))
+    return _pair(logits, others)
+
+
 def both_gradients(sample: Sample, options: Options, generator: Generator) -> Sample:
     """Asks for the gradient with respect to the target as well."""
     return sample.replaced(gradients=("log_probabilities", "target"))

@@ -10,11 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from harness.calling import gradients_of, leaves
-from harness.observation import gradient_array, loss_array, news, overwritten, same_bits
+from harness.observation import (
+    Observation,
+    gradient_array,
+    loss_array,
+    news,
+    observe,
+    overwritten,
+    same_bits,
+)
 from harness.probes.protocol.interview import NAME, Interview, Question
 from harness.probes.settings import settings, stirred
 from harness.results import Finding
@@ -108,6 +117,45 @@ def _new_content(interview: Interview) -> list[Finding]:
     return news(unseen, NAME, loss=(again.loss, fresh.loss), gradients=pairs)
 
 
+def reversed_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns options with the entries of every tensor in reverse order, as new tensors."""
+    return {
+        name: value.flip(-1) if isinstance(value, Tensor) and value.dim() else value
+        for name, value in options.items()
+    }
+
+
+def _has_tensor_options(interview: Interview) -> bool:
+    """Tells whether tensors are handed over with every call; a module may copy them when it is built."""
+    tensors = [value for value in interview.stand.options.values() if isinstance(value, Tensor)]
+    changing = any(not torch.equal(value, value.flip(-1)) for value in tensors if value.dim())
+    return changing and not isinstance(interview.bound.call, torch.nn.Module)
+
+
+def _new_options(interview: Interview) -> list[Finding]:
+    """The same option tensors with other content give the answer to that content."""
+    case, turned = interview.case, reversed_options(interview.stand.options)
+    bound = interview.bound_at(interview.stand.options)
+    observe(bound, interview.stand, case.dtype, case.device, NAME, described_defects=False)
+    for name, value in bound.options.items():
+        if isinstance(value, Tensor):
+            value.copy_(turned[name])
+    unseen = interview.standard_of(interview.sample, turned)
+    again = interview.answered(observe(bound, unseen, case.dtype, case.device, NAME))
+    # Whoever keeps what he was given first answers it in every call, so the old answer is the reference.
+    if not _same_answer(again, interview.plain):
+        return []
+    return [found for found in again.findings if found.severity == "error"]
+
+
+def _same_answer(one: Observation, other: Observation) -> bool:
+    """Tells whether two answers agree in every bit but the sign of 0."""
+    if one.loss is None or other.loss is None or one.gradients is None or other.gradients is None:
+        return False
+    pairs = [(one.loss, other.loss), *((got, other.gradients.get(n)) for n, got in one.gradients.items())]
+    return all(old is not None and np.array_equal(got, old, equal_nan=True) for got, old in pairs)
+
+
 def _result_dtype(interview: Interview) -> list[Finding]:
     """The loss has the dtype of its first floating input, or the declared one."""
     declared = interview.block.suite.implementation(interview.name).contract.result_dtype
@@ -150,6 +198,13 @@ QUESTIONS = (
     Question("upstream kept", "overwrites", _upstream_kept),
     Question("state kept", "changes_state", _state_kept),
     Question("new content in the same storage", "stale_result", _new_content),
+    Question(
+        "new content in the same options",
+        "stale_result",
+        _new_options,
+        applies=_has_tensor_options,
+        recompiles=True,
+    ),
     Question("two graphs alive", "stale_result", _alone),
     Question("result dtype", "result_dtype", _result_dtype, recompiles=True),
 )

@@ -175,10 +175,9 @@ MUTANTS: tuple[Mutant, ...] = (
         WRONG,
         source="like m7",
         fault="the class weight is forgotten under the reductions sum and none",
-        unseen="every option of a family under every reduction",
         right="reduction mean",
         right_at="weighted/unit_normal/float32",
-        variants=("mean", "sum", "none", "weighted", "ignore_index"),
+        variants=("mean", "sum", "none", "weighted", "weighted_sum", "weighted_none", "ignore_index"),
     ),
     _nll(
         "f51",
@@ -188,8 +187,7 @@ MUTANTS: tuple[Mutant, ...] = (
         fault="negative labels are ignored, whatever ignore_index says",
         right="a negative ignore_index",
         right_at="mean/ignored_half/float32",
-        unseen="a variant whose ignore_index is a class, as the number of a padding token is",
-        variants=("mean", "sum", "none", "weighted", "ignore_index"),
+        variants=("mean", "sum", "none", "weighted", "ignore_index", "padding"),
     ),
     planted(
         "multi_margin",

@@ -147,7 +147,6 @@ MUTANTS: tuple[Mutant, ...] = (
         Expected(("stale_result",), ("protocol",)),
         source="like c2",
         fault="the weight is kept by its shape, and new numbers in it are not seen",
-        unseen="new content in the same option, as it is asked of inputs",
         right="one weight for ever",
         right_at="weighted/unit_normal/float32",
         variants=("mean", "sum", "none", "weighted", "weighted_none"),

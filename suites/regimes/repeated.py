@@ -1,0 +1,35 @@
+"""Long batches: the rows of another regime, over and over.
+
+What a ladder of rows asks about is the sum and the count, not the rows. The trap: 64 rows that repeat are
+evaluated once by the oracle (`harness.oracle.cycle`), so the cycle has to be exactly 64 long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, finfo
+
+from harness import Ladder, Sample, Shape
+from harness.oracle.cycle import PERIOD
+
+Drawing = Callable[[Shape, finfo, Generator], Sample]
+
+
+def rows_of(regime: Drawing, *, classes: int, most: int = 1 << 17) -> Ladder:
+    """Returns the ladder of rows from a cycle of 64 that a regime draws in few classes, up to `most`."""
+
+    def sample(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+        once = regime(Shape(PERIOD, classes), finfo, generator)
+        return once.taken(torch.arange(int(value)) % PERIOD)
+
+    return Ladder(
+        "rows",
+        sample,
+        start=2.0,
+        stop=lambda finfo: float(most),
+        resolution=1.0,
+        batch_is_value=True,
+        names=f"rows in the batch, as {regime.__name__} draws them",
+    )
