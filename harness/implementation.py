@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# What is fixed by the question that is asked, before anything is found.
+QUESTIONED = ("variant", "regime", "dtype", "device", "probe")
+
+
 @dataclass(frozen=True)
 class Known:
     """A true finding of a released implementation, listed with its reason and upstream issue.
@@ -59,13 +63,20 @@ class Known:
         if not self.reason:
             raise SuiteError(f"Known({self.kind!r}): says no reason; a known finding needs one.")
         call = f"Known({self.kind!r}"
-        for name in ("kind", "variant", "regime", "dtype", "device", "group", "probe"):
+        for name in (*QUESTIONED, "kind", "group"):
             value = getattr(self, name)
             object.__setattr__(self, name, patterns(f"{call}, {name}={value!r})", value))
 
     def covers(self, facts: Mapping[str, str], torch_version: str) -> bool:
         """Tells whether a finding with these facts (kind, regime, dtype, ...) is this one."""
-        for name in ("kind", "variant", "regime", "dtype", "device", "group", "probe"):
+        return self._fits(facts, (*QUESTIONED, "kind", "group"), torch_version)
+
+    def reaches(self, facts: Mapping[str, str], torch_version: str) -> bool:
+        """Tells whether an answer with these facts (probe, regime, dtype, ...) could hold such a finding."""
+        return self._fits(facts, QUESTIONED, torch_version)
+
+    def _fits(self, facts: Mapping[str, str], names: tuple[str, ...], torch_version: str) -> bool:
+        for name in names:
             allowed = getattr(self, name)
             if allowed and not any(fnmatchcase(facts[name], pattern) for pattern in allowed):
                 return False
