@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
+from harness import Blind, Contract, Exhaustive, Implementation, Regime, Suite, Variant, above
 from harness.sample import Shape
 from harness.suite import Shapes
 from suites.examples.smooth_l1 import EXAMPLES, IDENTITIES
@@ -71,35 +71,7 @@ SUITE = Suite(
         Regime(draw.nan_prediction),
         Regime(draw.infinite),
     ),
-    ladders=(
-        Ladder(
-            "scale",
-            draw.scaled,
-            start=1.0,
-            # Two losses of this size: their sum is finite as well, and so is what bounds it.
-            stop=lambda finfo: 0.24 * float(finfo.max),
-            resolution=0.25,
-            relative=2.0**-10,
-            names="|x - t|",
-        ),
-        Ladder(
-            "small",
-            draw.small,
-            start=1.0,
-            stop=draw.smallest_exponent,
-            resolution=1.0,
-            names="-log2 |x - t|",
-        ),
-        Ladder(
-            "rows",
-            draw.many_rows,
-            start=2.0,
-            stop=lambda finfo: float(1 << 17),
-            resolution=1.0,
-            batch_is_value=True,
-            names="rows of one entry in the batch, residuals between 1 and 2",
-        ),
-    ),
+    ladders=draw.LADDERS,
     exhaustive=(Exhaustive("prediction", draw.every_prediction, "the prediction, against a target of 0"),),
     invalid=draw.INVALID_SHAPES,
     shapes=Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16")),

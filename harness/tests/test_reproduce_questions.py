@@ -10,6 +10,7 @@ import json
 import warnings
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -33,201 +34,8 @@ from harness.results import Finding
 from harness.tests.test_reproduce import IDENTITY, outcomes
 from harness.trial import Case, Trial
 
-PLANTED = '''
-import os
-from functools import partial
-
-import torch
-from torch import nn
-from torch.autograd.function import Function
-from harness import Contract, Implementation
-from harness.tests.mutants.correct import closed_form, dense_cross_entropy, rowwise_cross_entropy
-from harness.tests.mutants.suite import SUITE as FAMILY
-
-STACK = []
-STEP = {"calls": 0}
-
-class _Passed(Function):
-    """The identity whose backward is a rule."""
-    @staticmethod
-    def forward(ctx, loss, rule):
-        ctx.rule = rule
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx, upstream):
-        return ctx.rule(upstream), None
-
-def _no_one(upstream):
-    return torch.where(upstream == 1, 0.0, upstream)
-
-def _clipped(upstream):
-    return upstream.clamp(0.4, 2.5)
-
-def _taken(upstream):
-    kept = upstream.clone()
-    upstream.zero_()
-    return kept
-
-def ignores_one(logits, target, reduction="mean"):
-    return _Passed.apply(rowwise_cross_entropy(logits, target, reduction), _no_one)
-
-def clips_upstream(logits, target, reduction="mean"):
-    return _Passed.apply(rowwise_cross_entropy(logits, target, reduction), _clipped)
-
-def takes_upstream(logits, target, reduction="mean"):
-    return _Passed.apply(rowwise_cross_entropy(logits, target, reduction), _taken)
-
-def unasked(logits, target, reduction="mean"):
-    loss = rowwise_cross_entropy(logits, target, reduction)
-    return loss if torch.is_grad_enabled() and logits.requires_grad else loss / 2
-
-def always_asked(logits, target, reduction="mean"):
-    return rowwise_cross_entropy(logits, target, reduction) + 0 * torch.zeros((), requires_grad=True)
-
-def asked_for_both(logits, target):
-    loss = dense_cross_entropy(logits, target)
-    return loss if logits.requires_grad == target.requires_grad else loss / 2
-
-def loses_target(logits, target):
-    loss = dense_cross_entropy(logits, target)
-    return loss if logits.requires_grad else loss.detach() + torch.zeros((), requires_grad=True)
-
-class HalvesInEval(nn.Module):
-    def forward(self, logits, target):
-        loss = rowwise_cross_entropy(logits, target)
-        return loss if self.training else loss / 2
-
-def reads_dense(logits, target):
-    dense = logits.shape[1] if logits.dim() == 2 else 1
-    read = torch.as_strided(logits, logits.shape, (dense, 1), 0)
-    return rowwise_cross_entropy(read, target)
-
-def reads_dense_labels(logits, target):
-    return rowwise_cross_entropy(logits, torch.as_strided(target, target.shape, (1,), 0))
-
-def wide_labels(logits, target):
-    return rowwise_cross_entropy(logits, target if target.dtype == torch.int64 else target.roll(1).long())
-
-def only_labels(logits, target):
-    loss = rowwise_cross_entropy(logits, target)
-    return loss if target.dtype == torch.int64 else loss[None]
-
-def edges(logits, target):
-    if len(logits) == 0:
-        return logits.sum() + 1
-    loss = rowwise_cross_entropy(logits, target)
-    return loss / 2 if len(logits) == 1 or logits.shape[1] == 1031 else loss + (logits.shape[1] == 1)
-
-def moves_version(logits, target):
-    logits.detach().add_(0.0)
-    return rowwise_cross_entropy(logits, target)
-
-KEPT_WEIGHTS = {}
-
-
-def keeps_weight(logits, target, weight=None):
-    """The class weights are kept by their shape."""
-    kept = KEPT_WEIGHTS.setdefault(tuple(weight.shape), weight.double().clone())
-    return nn.functional.cross_entropy(logits.double(), target, kept).to(logits.dtype)
-
-
-def scales_weight(logits, target, weight=None):
-    loss = rowwise_cross_entropy(logits, target, weight=weight)
-    if weight is not None:
-        weight.mul_(2)
-    return loss
-
-def draws(logits, target):
-    torch.rand(1)
-    return rowwise_cross_entropy(logits, target)
-
-def widens(logits, target):
-    return rowwise_cross_entropy(logits, target).double()
-
-class _Stacked(Function):
-    @staticmethod
-    def forward(ctx, logits, target):
-        losses, gradient = closed_form(logits, target)
-        STACK.append((gradient / len(logits)).to(logits.dtype))
-        return losses.mean().to(logits.dtype)
-
-    @staticmethod
-    def backward(ctx, upstream):
-        return STACK.pop() * upstream, None
-
-def stacked(logits, target):
-    if not (torch.is_grad_enabled() and logits.requires_grad):
-        return rowwise_cross_entropy(logits, target)
-    return _Stacked.apply(logits, target)
-
-def doubled_by_autocast(logits, target):
-    return rowwise_cross_entropy(logits, target) * (2 if torch.is_autocast_enabled("cpu") else 1)
-
-class _HalfDetached(Function):
-    @staticmethod
-    def forward(ctx, logits, target):
-        ctx.save_for_backward(logits, target)
-        return closed_form(logits, target)[0].mean().to(logits.dtype)
-
-    @staticmethod
-    def backward(ctx, upstream):
-        logits, target = ctx.saved_tensors
-        p = torch.softmax(logits, 1)
-        p = (p + p.detach()) / 2
-        hot = torch.zeros_like(p).scatter(1, target.unsqueeze(1), 1.0)
-        return (p - hot) / len(logits) * upstream, None
-
-def half_detached(logits, target):
-    return _HalfDetached.apply(logits, target)
-
-def transformed(logits, target):
-    inside = torch._C._functorch.peek_interpreter_stack() is not None
-    return rowwise_cross_entropy(logits, target) * (2 if inside else 1)
-
-def _graded(logits, target, reduction, grades):
-    losses = rowwise_cross_entropy(logits, target, "none") * grades.to(logits.dtype)
-    return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
-
-def first_row_more(logits, target, reduction="mean"):
-    return _graded(logits, target, reduction, 1 + 0.1 * (torch.arange(len(logits)) == 0))
-
-def alone_more(logits, target, reduction="mean"):
-    return _graded(logits, target, reduction, torch.full((len(logits),), 1.1 if len(logits) == 1 else 1.0))
-
-def noisy(logits, target):
-    return rowwise_cross_entropy(logits, target) * (1 + 1e-3 * torch.rand(()))
-
-def clamps_labels(logits, target):
-    return rowwise_cross_entropy(logits, target.clamp(0, logits.shape[1] - 1))
-
-def aborts(logits, target):
-    if target.max() >= logits.shape[1]:
-        os.abort()
-    return rowwise_cross_entropy(logits, target)
-
-def breaks(logits, target):
-    doubled = 2 * logits
-    torch._dynamo.graph_break()
-    return nn.functional.cross_entropy(doubled / 2, target)
-
-def steps(logits, target):
-    STEP["calls"] += 1
-    return nn.functional.cross_entropy(logits, target) * (STEP["calls"] / STEP["calls"])
-
-PLAIN = (
-    ignores_one, clips_upstream, takes_upstream, unasked, always_asked, asked_for_both, loses_target,
-    reads_dense, reads_dense_labels, wide_labels, only_labels, edges, moves_version, scales_weight, draws,
-    keeps_weight, widens, stacked, doubled_by_autocast, half_detached, transformed, first_row_more,
-    alone_more, noisy, clamps_labels, aborts,
-)
-SUITE = FAMILY.extended(
-    *(Implementation(function) for function in PLAIN),
-    Implementation(HalvesInEval, name="halves_in_eval"),
-    Implementation(breaks, prepare=partial(torch.compile, backend="eager")),
-    Implementation(steps, prepare=partial(torch.compile, backend="eager")),
-)
-'''
+# Its sources go into scripts, so it is loaded as a suite file of its own.
+PLANTED = Path(__file__).with_name("planted_questions.py")
 
 # question, kind, implementation, variant: float32, 8 rows, 10 classes.
 ASKED = [
@@ -299,10 +107,8 @@ def _on_one_thread():
 
 
 @pytest.fixture(scope="module")
-def suite(tmp_path_factory):
-    path = tmp_path_factory.mktemp("planted") / "planted_questions.py"
-    path.write_text(PLANTED, encoding="utf-8")
-    return load_reference(str(path))
+def suite():
+    return load_reference(str(PLANTED))
 
 
 def case_of(variant, rows=8):

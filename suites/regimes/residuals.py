@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, finfo
 
-from harness import Invalid, Sample, Shape
+from harness import Invalid, Ladder, Sample, Shape
 
 Options = Any
 BOTH = ("prediction", "target")
@@ -193,3 +193,34 @@ def target_with_a_row_more(sample: Sample, options: Options) -> Sample:
 
 
 INVALID_SHAPES = (Invalid("target_with_a_row_more", target_with_a_row_more),)
+
+# What every loss of a residual is asked about size, smallness and the number of rows.
+LADDERS = (
+    Ladder(
+        "scale",
+        scaled,
+        start=1.0,
+        # Two losses of this size: their sum is finite as well, and so is what bounds it.
+        stop=lambda finfo: 0.24 * float(finfo.max),
+        resolution=0.25,
+        relative=2.0**-10,
+        names="|x - t|",
+    ),
+    Ladder(
+        "small",
+        small,
+        start=1.0,
+        stop=smallest_exponent,
+        resolution=1.0,
+        names="-log2 |x - t|",
+    ),
+    Ladder(
+        "rows",
+        many_rows,
+        start=2.0,
+        stop=lambda finfo: float(1 << 17),
+        resolution=1.0,
+        batch_is_value=True,
+        names="rows of one entry in the batch, residuals between 1 and 2",
+    ),
+)
