@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harness.errors import SuiteError
 from harness.implementation import accepts
-from harness.oracle.closed_form import one_thread
+from harness.oracle.chunks import one_thread
 from harness.oracle.reduction import Array
 from harness.oracle.truth import FLOAT64_ROUNDOFF, RowTruth, Tier
 

@@ -153,7 +153,8 @@ def _extended(
     for name, products in truth.shared.items():
         # The other factor of the product are stored numbers; what is left is the sum over rows.
         for column, ball in enumerate(gradients[name][0]):
-            values = float(products.left[row, column]), 0.0, float(products.sensitivity[row, column])
+            tail = 0.0 if products.left_tail is None else float(products.left_tail[row, column])
+            values = float(products.left[row, column]), tail, float(products.sensitivity[row, column])
             entries.append((name, (row, column), *values, ball))
     worst, where, misses = certificate.worst, certificate.where, list(certificate.misses)
     for name, place, high, low, sensitivity, ball in entries:

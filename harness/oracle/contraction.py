@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.oracle.reduction import Array
+from harness.oracle.doubled import Doubled, of_parts, pair_of
+from harness.oracle.reduction import Array, scaled_pair
 
 BLOCK = 8
 # Within a block n u, one u for the last addition, one for the second-order terms of all.
@@ -25,7 +26,9 @@ PARTIAL_ENTRIES = 1 << 20
 
 
 def contracted(left: Tensor, right: Tensor) -> Tensor:
-    """Returns sum_k left[k, i] right[k, j] as float64 (I, J) of two float64 matrices (K, I) and (K, J)."""
+    """Returns sum_k left[k, i] right[k, j] (I, J) of two float64 matrices (K, I) and (K, J), or of pairs."""
+    if isinstance(left, Doubled) or isinstance(right, Doubled):
+        return left.T @ right
     entries = left.shape[1] * right.shape[1]
     total = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64)
     error = torch.zeros_like(total)
@@ -68,19 +71,30 @@ class RowProducts:
     """The gradient of an input that all rows share, before it is summed: row r adds left[r, c] right[r, h].
 
     `left` (R, C) are the oracle's numbers, right to `rounding * sensitivity`; `right` (R, H) are stored ones,
-    or (R,) for an input of one number per class (a bias), which then are ones.
+    or (R,) for an input of one number per class (a bias), which then are ones. `left_tail` are the low parts
+    of tier B1.
     """
 
     left: Array
     right: Array
     sensitivity: Array
+    left_tail: Array | None = None
 
-    def summed(self, factor: Array) -> tuple[Array, Array]:
-        """Returns the sum over rows, each times its factor (R,), and the sum of what u multiplies."""
+    def summed(self, factor: Array, factor_tail: float = 0.0) -> tuple[Array, Array, Array | None]:
+        """Returns the sum over rows, each times its factor (R,), the sum of what u multiplies, and a tail.
+
+        The tail is the low part of the sum in tier B1, and None without `left_tail`.
+        """
         weights = factor.reshape(-1, 1)
         with np.errstate(invalid="ignore", over="ignore"):
-            total = self._contracted(self.left * weights, self.right)
-            return total, self._contracted(self.sensitivity * np.abs(weights), np.abs(self.right))
+            sensitivity = self._contracted(self.sensitivity * np.abs(weights), np.abs(self.right))
+            if self.left_tail is None:
+                return self._contracted(self.left * weights, self.right), sensitivity, None
+            high, tail = scaled_pair(self.left, self.left_tail, factor, factor_tail)
+            rows = of_parts(torch.from_numpy(high), torch.from_numpy(tail))
+            found = pair_of(contracted(rows, torch.from_numpy(_columns(self.right))))
+        parts = (np.asarray(part.numpy() if self.right.ndim > 1 else part.numpy()[:, 0]) for part in found)
+        return next(parts), sensitivity, next(parts)
 
     def _contracted(self, left: Array, right: Array) -> Array:
         found = contracted(torch.from_numpy(left), torch.from_numpy(_columns(right))).numpy()

@@ -1,4 +1,4 @@
-"""Unevaluated sums high + low of two float64: error-free transformations, sums, exp and log1p of pairs.
+"""Unevaluated sums high + low of two float64: error-free transformations, sums and exp of pairs.
 
 two_sum and two_product (Dekker 1971; Knuth) return the rounding error of an operation as a number, so a
 pair carries about 106 bits. `exponential` leaves high and low unnormalised: 2^k (T_hi + [T_lo + T_hi p3(r)])
@@ -274,62 +274,3 @@ def _extracted(values: Tensor, anchor: Tensor, *, last: bool = False) -> tuple[T
     leading = (values + anchor).sub_(anchor)
     total = leading.sum(1, keepdim=True)
     return total, leading if last else torch.sub(values, leading, out=leading)
-
-
-# 2 atanh(z) = 2 z (1 + w / 3 + w^2 / 5 + ...), w = z^2 <= 0.0296: after 16 terms 2^-84 is left. The first
-# four are pairs; from w^4 <= 2^-20 on float64 loses nothing.
-ATANH_TERMS = 16
-PAIR_TERMS = 4
-
-
-@lru_cache(maxsize=1)
-def _constants() -> tuple[tuple[tuple[float, float], ...], tuple[float, float]]:
-    """Returns 1 / (2 i + 1) and ln 2 as pairs."""
-    import flint
-    from flint import arb
-
-    def parts(value: arb) -> tuple[float, float]:
-        high = float(value.mid())
-        return high, float((value - high).mid())
-
-    with flint.ctx.workprec(200):
-        return tuple(parts(arb(1) / (2 * i + 1)) for i in range(ATANH_TERMS)), parts(arb(2).log())
-
-
-def log1p(a: Pair) -> Pair:
-    """Returns log(1 + a) for a >= 0 with a relative error of 2^-72, also where a is tiny.
-
-    1 + a = 2^k m with m in [0.7, 1.42], log m = 2 atanh(z), z = (m - 1) / (m + 1); for k = 0 the numerator
-    is a itself, so that nothing cancels. Meant for one number per row; inf gives inf, NaN gives NaN.
-    """
-    odd, ln2 = _constants()
-    one = torch.ones_like(a.high)
-    whole = two_sum(a.high, one)
-    whole = quick_two_sum(whole.high, whole.low + a.low)
-    mantissa, exponent = torch.frexp(whole.high)
-    exponent = exponent - (mantissa < math.sqrt(0.5)).int()
-    # In halves: 2^-k alone underflows next to the largest number.
-    half, rest = torch.ldexp(one, -(exponent // 2)), torch.ldexp(one, exponent // 2 - exponent)
-    high, low = whole.high * half * rest, whole.low * half * rest
-    near = exponent == 0
-    # m - 1 is exact for m in [0.7, 1.42].
-    less = Pair(torch.where(near, a.high, high - 1), torch.where(near, a.low, low))
-    more = two_sum(high, one)
-    z = ratio(quick_two_sum(*less), Pair(more.high, more.low + low))
-    square = product(z, z)
-    tail = torch.full_like(one, odd[-1][0])
-    for coefficient, _ in reversed(odd[PAIR_TERMS:-1]):
-        tail.mul_(square.high).add_(coefficient)
-    series = lifted(tail)
-    for high_part, low_part in reversed(odd[:PAIR_TERMS]):
-        series = product(series, square)
-        # The constant is at least twenty times the rest.
-        top = quick_two_sum(torch.full_like(one, high_part), series.high)
-        series = Pair(top.high, top.low + (series.low + low_part))
-    fraction = product(z, series)
-    of_powers = product(lifted(exponent.double()), Pair(one * ln2[0], one * ln2[1]))
-    logarithm = plus(of_powers, Pair(2 * fraction.high, 2 * fraction.low))
-    if bool(a.high.sum().isfinite()):
-        return logarithm
-    ordinary = a.high.isfinite()
-    return Pair(torch.where(ordinary, logarithm.high, a.high), torch.where(ordinary, logarithm.low, 0.0))

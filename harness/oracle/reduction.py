@@ -71,6 +71,7 @@ def scaled_pair(high: Array, low: Array, factor: Array, factor_tail: float) -> t
     """Returns pairs (R, ...) times one factor per row (R,) with a common tail, as pairs."""
     import torch
 
+    from harness.oracle.elementary import mended
     from harness.oracle.pair import Pair, finite_low, product
 
     shape = (-1, *([1] * (high.ndim - 1)))
@@ -79,4 +80,6 @@ def scaled_pair(high: Array, low: Array, factor: Array, factor_tail: float) -> t
         Pair(torch.from_numpy(high), torch.from_numpy(low)),
         Pair(rows, torch.full_like(rows, factor_tail)),
     )
+    # Infinite slopes have no error terms.
+    scaled = mended(torch.from_numpy(high) * rows, scaled)
     return scaled.high.numpy(), finite_low(scaled).numpy()

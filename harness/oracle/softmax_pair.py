@@ -15,12 +15,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from harness.oracle.elementary import log1p
 from harness.oracle.pair import (
     Pair,
     addcmul_is_fused,
     exponential,
     lifted,
-    log1p,
     minus,
     order_free_sum,
     product,

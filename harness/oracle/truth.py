@@ -64,7 +64,7 @@ class Truth:
     a gradient, 0). `reduced_rows` is 1 without reduction. With tier B1 `value_tail` and
     `gradient_tails` are the low parts, 0 where the high part is not finite; without them the truth is
     the high part alone. |truth - exact| <= rounding * N + floor, and CONTRACTION_ROUNDING * N more for the
-    gradients of `shared` inputs, which are sums over rows.
+    gradients of `shared` inputs without a tail, which are sums over rows.
     """
 
     value: Array
@@ -84,7 +84,8 @@ class Truth:
 
     def rounding_of(self, tensor: str) -> float:
         """Returns the oracle's own error in units of N: of "loss", or of the gradient of an input."""
-        return self.rounding + (CONTRACTION_ROUNDING if tensor in self.shared else 0.0)
+        in_float64 = tensor in self.shared and tensor not in self.gradient_tails
+        return self.rounding + (CONTRACTION_ROUNDING if in_float64 else 0.0)
 
 
 class RowOracle(Protocol):
@@ -150,7 +151,9 @@ def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) 
             gradients[name] = _scaled(entries, row_factor)
     sensitivities = {name: _scaled(n, np.abs(row_factor)) for name, n in rows.gradient_sensitivities.items()}
     for name, products in rows.shared.items():
-        gradients[name], sensitivities[name] = products.summed(row_factor)
+        gradients[name], sensitivities[name], tail = products.summed(row_factor, factor_tail)
+        if tail is not None:
+            tails[name] = tail
     if rows.tier == "B1":
         added = PAIR_REDUCTION_ROUNDING
     else:

@@ -108,7 +108,7 @@ def test_an_empty_mean_is_undefined_or_zero_as_the_options_say():
 
 def test_sums_that_are_too_long_answer_with_the_bound_that_the_family_states():
     many = {"x": torch.ones(3, 20000, dtype=torch.float64) / 3}
-    form = squares(roundoffs=4.0)
+    form = squares(roundoffs=4.0, in_pairs=False)
     ball = enclosure(form, many, options("sum"), None, "loss")
     assert (ball.tier, ball.precision, ball.kind) == ("B0 bound", 53, "enclosed")
     truth = reduced(form.evaluate(many, options("sum"), ()), options("sum"), None)
@@ -117,6 +117,9 @@ def test_sums_that_are_too_long_answer_with_the_bound_that_the_family_states():
     assert stated <= ball.radius <= stated * (1 + 2.0**-40)
     again = enclosure(form, many, options("sum"), None, "loss", truth=truth)
     assert again == ball
+    finer = enclosure(squares(), many, options("sum"), None, "loss")
+    assert finer.tier == "B1 bound"
+    assert finer.radius < 2.0**-6 * ball.radius
     # One row of a gradient is short enough.
     assert enclosure(form, many, options("sum"), None, "x", (0, 5)).tier == "B2"
 

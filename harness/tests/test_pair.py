@@ -1,4 +1,4 @@
-"""Pairs of float64 against Arb at 400 bits: arithmetic, exp, log1p and order-free sums on wide ranges."""
+"""Pairs of float64 against Arb at 400 bits: arithmetic, exp and order-free sums on wide ranges."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from harness.oracle.pair import (
     Pair,
     exponential,
     lifted,
-    log1p,
     minus,
     order_free_sum,
     plus,
@@ -23,40 +22,15 @@ from harness.oracle.pair import (
     two_product,
     two_sum,
 )
+from harness.tests.pairs_and_balls import SMALLEST, balls, drawn, worst
 
 INF = math.inf
-SMALLEST = 2.0**-1074
 
 
 @pytest.fixture(autouse=True)
 def wide_precision():
     with flint.ctx.workprec(2400):
         yield
-
-
-def drawn(count, low, high, seed=0, *, tails=True):
-    """Returns pairs (1, count) of both signs whose magnitudes are log-uniform from 2^low to 2^high."""
-    generator = torch.Generator().manual_seed(seed)
-    exponents = low + (high - low) * torch.rand(1, count, generator=generator, dtype=torch.float64)
-    signs = torch.randint(0, 2, (1, count), generator=generator) * 2 - 1
-    top = torch.exp2(exponents) * signs
-    rest = (torch.rand(1, count, generator=generator, dtype=torch.float64) - 0.5) * 2.0**-53
-    return Pair(top, top * rest * tails)
-
-
-def balls(values):
-    pairs = zip(values.high.reshape(-1).tolist(), values.low.reshape(-1).tolist(), strict=True)
-    return [arb(high) + arb(low) for high, low in pairs]
-
-
-def worst(found, exact, scales=None, floor=0.0):
-    """Returns log2 of the largest relative error, or of the error over `scales`."""
-    largest = arb(0)
-    for got, ball, scale in zip(balls(found), exact, scales or exact, strict=True):
-        error = abs(got - ball)
-        if not error <= floor:
-            largest = max(largest, error / abs(scale), key=lambda b: float(b.mid()))
-    return math.log2(float(largest.mid())) if largest > 0 else -INF
 
 
 def test_sums_and_products_of_two_numbers_lose_nothing():
@@ -127,20 +101,6 @@ def test_infinite_and_undefined_exponents_have_their_limits():
     assert found.low[0, :3].tolist() == [0.0, 0.0, 0.0]
     assert found.high[0, 3].item() == pytest.approx(math.exp(-5), rel=1e-4)
     assert math.isnan(found.high[0, 4].item())
-
-
-@pytest.mark.parametrize(("low", "high"), [(-1000, -60), (-60, -5), (-5, 5), (5, 60), (60, 1023)])
-def test_log1p_keeps_72_bits_from_the_smallest_to_the_largest(low, high):
-    a = drawn(600, low, high, 6)
-    a = Pair(a.high.abs().T.contiguous(), (a.low * a.high.sign()).T.contiguous())
-    # What underflows below the smallest number is no error of the method.
-    assert worst(log1p(a), [x.log1p() for x in balls(a)], floor=arb(4 * SMALLEST)) < -72
-
-
-def test_log1p_of_zero_infinity_and_nan():
-    found = log1p(lifted(torch.tensor([[0.0], [INF], [math.nan]], dtype=torch.float64)))
-    assert found.high[:2].reshape(-1).tolist() == [0.0, INF]
-    assert math.isnan(found.high[2].item())
 
 
 @pytest.mark.parametrize("columns", [1, 2, 7, 1000, 32000])

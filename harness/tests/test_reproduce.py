@@ -19,11 +19,11 @@ import torch
 from harness.block import OpenBlock
 from harness.discovery import Selection, load_reference
 from harness.inputs import draw
-from harness.oracle.closed_form import one_thread
+from harness.oracle.chunks import one_thread
 from harness.probes.accuracy import accuracy
 from harness.probes.overflow import overflow
 from harness.reproducer.reproduction import NoReproducerError, selection_of
-from harness.reproducer.running import failure_of
+from harness.reproducer.running import ended
 from harness.reproducer.script import script
 from harness.reproducer.search import reproduced
 from harness.reproducer.sources import Sources, UnwritableError, options_taken
@@ -416,7 +416,7 @@ def test_a_closure_has_no_source_and_is_looked_up_where_it_was_declared(suite, s
     text = written(replace(found, selection=selected))
     assert "    # Not written out: it is made by a call" in text
     assert "    call = implementation\n" in text
-    assert failure_of(text).startswith("loss is ")
+    assert ended(text).failure.startswith("loss is ")
 
 
 def test_names_that_mean_two_things_are_not_mixed(tmp_path, monkeypatch):

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from harness import Implementation
 from harness.block import OpenBlock
 from harness.discovery import load_reference
 from harness.engines import death
 from harness.observation import observe
-from harness.oracle.closed_form import one_thread
+from harness.oracle.chunks import one_thread
 from harness.probes.compilation import compilation
 from harness.probes.determinism import determinism
 from harness.probes.invalid_input import invalid_input
@@ -27,7 +28,7 @@ from harness.probes.protocol.probe import protocol
 from harness.probes.recheck import recheck
 from harness.reproducer import questions
 from harness.reproducer.reproduction import NoReproducerError
-from harness.reproducer.running import failure_of
+from harness.reproducer.running import ended
 from harness.reproducer.script import script
 from harness.reproducer.search import reproduced
 from harness.results import Finding
@@ -203,10 +204,10 @@ def test_a_call_that_ends_the_process_is_made_in_a_child_of_the_script(suite):
     text = written(found)
     assert len(text) < 20_000
     right = written(found, stand_in=suite.implementation("exact_gradient"))
-    message = failure_of(text)
+    message = ended(text).failure
     assert "label_beyond_classes on " in message
     assert "return code -6" in message
-    assert failure_of(right) is None
+    assert ended(right).failure is None
 
 
 @pytest.mark.parametrize(
@@ -230,9 +231,9 @@ def test_what_is_wrong_after_timing_is_called_as_often_and_asked_again(name, cal
     assert finding is not None
     found = reproduced(suite, Trial(case, name), stored(finding), 0)
     assert found.again
-    assert words in failure_of(written(found))
+    assert words in ended(written(found)).failure
     right = written(found, stand_in=suite.implementation("ground_fused"))
-    assert failure_of(right) is None
+    assert ended(right).failure is None
 
 
 def test_rows_are_left_out_of_a_question_and_its_place_moves_with_them(suite, found_by):
@@ -254,6 +255,23 @@ def test_an_answer_that_depends_on_earlier_calls_is_said_to_do_so(suite, found_b
     assert "did not show the finding again; it may depend on the calls before it" in " ".join(
         written(found).replace("#", "").split()
     )
+
+
+def refuses(logits, target, reduction="mean"):
+    raise RuntimeError("no licence\non this machine")
+
+
+def test_what_stops_a_script_before_it_can_tell_stands_in_its_head(suite, found_by):
+    findings = found_by(protocol, "m3_first_upstream", "none")
+    finding = next(f for f in findings if f.witness["question"] == "random upstream")
+    stopped = suite.extended(Implementation(refuses))
+    found = reproduced(stopped, Trial(case_of("none"), "refuses"), finding, 0)
+    assert (found.again, found.instead) == (False, "RuntimeError: no licence\non this machine")
+    assert ended(written(found)).raised == found.instead
+    assert (
+        "did not show the finding again; the script ends in RuntimeError: no licence on this machine "
+        "before it can tell"
+    ) in " ".join(written(found).replace("#", "").split())
 
 
 def test_an_invalid_input_that_is_no_more_is_refused_in_a_sentence(suite, found_by):

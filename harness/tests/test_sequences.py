@@ -152,9 +152,9 @@ def test_a_place_in_a_sequence_is_certified_there():
         SUITE.oracle, stand.row_inputs, stand.asked, stand.upstream.double().numpy(), "frames", place
     )
     assert ball.middle == stand.truth.gradients["frames"][place]
-    (certificate,) = certificates([SUITE], share=1.0, shapes=(Shape(6, 4),), dtypes=("float64",))
-    assert certificate.misses == ()
-    assert certificate.entries == 3 * 6 * (1 + FRAMES * 4)
+    for certificate in certificates([SUITE], share=1.0, shapes=(Shape(6, 4),), dtypes=("float64",)):
+        assert certificate.misses == ()
+        assert certificate.entries == 3 * 6 * (1 + FRAMES * 4)
 
 
 def test_a_regime_of_other_classes_is_refused():

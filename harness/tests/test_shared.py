@@ -272,7 +272,7 @@ def test_the_first_shared_input_has_a_row_per_class():
 
 
 def test_pairs_and_sums_over_rows_exclude_one_another():
-    with pytest.raises(SuiteError, match="tier B1 has no sums over rows"):
+    with pytest.raises(SuiteError, match="has no sums over rows"):
         ClosedForm(
             rows=FORM.rows,
             gradient=gradient,

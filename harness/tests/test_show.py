@@ -13,7 +13,7 @@ import pytest
 from harness.block import OpenBlock
 from harness.cli import main
 from harness.cli.show_verb import PARTS, WORST
-from harness.oracle.closed_form import one_thread
+from harness.oracle.chunks import one_thread
 from harness.probes.accuracy import accuracy
 from harness.results import Result, dumps
 from harness.trial import Case, Trial

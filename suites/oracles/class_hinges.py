@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.oracle.doubled import Doubled
 from harness.oracle.pair import two_sum
 
 ROUNDOFFS = 8.0
@@ -25,6 +26,9 @@ SQUARED_ROUNDOFF = 2.0**-24
 
 def differences(x: Tensor, column: Tensor, margin: float) -> tuple[Tensor, Tensor]:
     """Returns z = margin + (x_k - x_j) and |margin| + |x_k - x_j| (R, C) for the labels j (R, 1)."""
+    if isinstance(x, Doubled):
+        apart = x - x.gather(1, column)
+        return margin + apart, abs(margin) + apart.abs()
     apart = two_sum(x, -x.gather(1, column))
     total = two_sum(apart.high, torch.full_like(x, margin))
     rest = total.low + apart.low

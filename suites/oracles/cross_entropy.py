@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from harness.oracle.closed_form import ClosedForm
+from harness.oracle.doubled import ratio_like
 from harness.oracle.softmax import DEEPEST, SoftmaxRows, softmax_rows
 from suites.oracles.cross_entropy_pair import PAIR_ROUNDING, pairs
 
@@ -151,18 +152,19 @@ def terms(inputs: Inputs, options: Options) -> Terms:
     else:
         coefficient = torch.ones(len(kept), 1, dtype=torch.float64)
         one_hot = torch.zeros_like(logits).scatter_(1, column, 1.0) if by_index else target
+        rest = ratio_like(logits, 1.0, 1.0) - smoothing
         if options["smoothing_over"] == "others":
-            share = smoothing / max(classes - 1, 1)
-            dense = (1 - smoothing) * one_hot + share * (1 - one_hot)
+            share = ratio_like(logits, smoothing, max(classes - 1, 1))
+            dense = rest * one_hot + share * (1 - one_hot)
         else:
-            dense = (1 - smoothing) * one_hot + smoothing / classes
+            dense = rest * one_hot + ratio_like(logits, smoothing, classes)
         ones = torch.ones(classes, dtype=torch.float64) if weight is None else weight
         dense = dense * ones
-        dense[~kept] = 0.0
+        dense = dense.masked_fill_(~kept.unsqueeze(1), 0.0)
         # Nor does a row whose coefficients are all exactly 0.
         kept = kept & (dense != 0).any(1)
         if not by_index:
-            target_slope = (1 - smoothing) * ones.expand_as(logits)
+            target_slope = rest * ones.expand_as(logits)
     return Terms(
         softmax=softmax_rows(logits),
         kept=kept,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.oracle.closed_form import PairTerms
+from harness.oracle.in_pairs import PairTerms
 from harness.oracle.pair import Pair, lifted, minus, order_free_sum, plus, product, ratio
 from harness.oracle.softmax_pair import SoftmaxPairs, chosen, softmax_pairs
 

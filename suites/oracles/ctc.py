@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from harness.oracle.closed_form import ClosedForm
+from harness.oracle.doubled import Doubled, of_parts, pair_of
 from harness.oracle.pair import Pair, lifted, plus
 
 Inputs = Mapping[str, Tensor]
@@ -108,14 +109,23 @@ class Flow:
         return (*self.sums, self.size)
 
 
-def merged(high: Tensor, low: Tensor, size: Tensor) -> Flow:
-    """Returns log sum exp over axis 0 of pairs: the largest plus log1p of the others, nothing cancels."""
+def merged(high: Tensor, low: Tensor, size: Tensor, finer: bool) -> Flow:
+    """Returns log sum exp over axis 0 of pairs: the largest plus log1p of the others, nothing cancels.
+
+    With `finer` the others are pairs as well, which is tier B1.
+    """
     top, place = high.max(0, keepdim=True)
     alive = top > -math.inf
-    bottom = low.gather(0, place)
-    shares = (high - torch.where(alive, top, 0.0) + (low - bottom)).exp().scatter(0, place, 0.0)
-    others = shares.sum(0)
-    found = plus(Pair(torch.where(alive, top, 0.0)[0], bottom[0]), lifted(others.log1p()))
+    bottom, top = low.gather(0, place), torch.where(alive, top, 0.0)
+    if finer:
+        powers = (of_parts(high, low) - of_parts(top, bottom)).exp().scatter(0, place, 0.0)
+        rest = powers.sum(0)
+        found = plus(Pair(top[0], bottom[0]), pair_of(rest.log1p()))
+        shares, others = pair_of(powers).high, pair_of(rest).high
+    else:
+        shares = (high - top + (low - bottom)).exp().scatter(0, place, 0.0)
+        others = shares.sum(0)
+        found = plus(Pair(top[0], bottom[0]), lifted(others.log1p()))
     shares = shares.scatter(0, place, 1.0) / (1 + others)
     return _where(alive[0], Flow(found, (shares * size).sum(0)))
 
@@ -135,14 +145,14 @@ def _where(alive: Tensor, flow: Flow) -> Flow:
     return Flow(Pair(high, low), size)
 
 
-def _arrivals(flow: Flow, skips: Tensor) -> Flow:
+def _arrivals(flow: Flow, skips: Tensor, finer: bool) -> Flow:
     """Merges staying, one step and, where allowed, a skip."""
     high, low, size = (
         torch.stack([part, _later(part, 1, empty), _later(part, 2, empty)])
         for part, empty in zip(flow.parts, (-math.inf, 0.0, 0.0), strict=True)
     )
     high[2] = torch.where(skips, high[2], -math.inf)
-    return merged(high, low, size)
+    return merged(high, low, size, finer)
 
 
 def _later(values: Tensor, by: int, empty: float) -> Tensor:
@@ -156,12 +166,12 @@ def _start(where: Tensor) -> Flow:
     return Flow(Pair(zeros.masked_fill(~where, -math.inf), zeros), zeros)
 
 
-def beginnings(net: Lattice) -> Flow:
+def beginnings(net: Lattice, finer: bool) -> Flow:
     """Returns the log-sums over all beginnings of paths, this frame included (R, T, L)."""
     flow = _start((torch.arange(net.labels.shape[1]) < 2).expand_as(net.labels))
     flows = []
     for t in range(net.scores.shape[1]):
-        flow = stepped(_arrivals(flow, net.skips) if t else flow, net.scores[:, t])
+        flow = stepped(_arrivals(flow, net.skips, finer) if t else flow, net.scores[:, t])
         flows.append(flow)
     if not flows:
         return Flow(Pair(net.scores, net.scores), net.scores)
@@ -173,13 +183,13 @@ def beginnings(net: Lattice) -> Flow:
 class Terms:
     """What the answers of a chunk share.
 
-    `loss` (R,) as a pair; `size` E|score|; `occupancy` and `bound` (R, T, C): gamma by class and its N.
+    `loss` (R,); `size` E|score|; `occupancy` and `bound` (R, T, C): gamma by class and its N.
     `impossible` marks rows without an alignment, `undefined` those with NaN or +inf among their scores.
     """
 
     inputs: Inputs
     options: Options
-    loss: Pair
+    loss: Tensor
     size: Tensor
     occupancy: Tensor
     bound: Tensor
@@ -191,13 +201,16 @@ class Terms:
 
 def terms(inputs: Inputs, options: Options) -> Terms:
     """Runs forward and backward over a chunk of float64 rows (R, T, C), both at once."""
-    x, net = inputs["log_probs"], lattice(inputs, int(options["blank"]))
+    finer = isinstance(inputs["log_probs"], Doubled)
+    # Stored numbers have no low part; pairs begin where they are added.
+    x = pair_of(inputs["log_probs"]).high
+    net = lattice({**inputs, "log_probs": x}, int(options["blank"]))
     undefined = (net.scores.isnan() | (net.scores == math.inf)).any(2).any(1)
     net = replace(net, scores=torch.where(undefined[:, None, None], -math.inf, net.scores))
     back = net.reversed()
     names = (field.name for field in fields(Lattice))
     both = Lattice(**{name: torch.cat([getattr(net, name), getattr(back, name)]) for name in names})
-    flow = beginnings(both)
+    flow = beginnings(both, finer)
     count = len(x)
     before = Flow(Pair(flow.sums.high[:count], flow.sums.low[:count]), flow.size[:count])
     high, low, size = (net.turned(part[count:]) for part in flow.parts)
@@ -205,23 +218,24 @@ def terms(inputs: Inputs, options: Options) -> Terms:
     own = torch.where(net.scores > -math.inf, net.scores, 0.0)
     after = Flow(plus(Pair(torch.where(high > -math.inf, high, 0.0), low), lifted(-own)), size - own.abs())
     alive = net.seen & (before.sums.high > -math.inf) & (high > -math.inf)
-    total = _total(before, net)
+    total = _total(before, net, finer)
     loss = Pair(-total.sums.high, -total.sums.low)
     here = Pair(torch.where(alive, before.sums.high, 0.0), before.sums.low)
     finite = torch.where(loss.high.isfinite(), loss.high, 0.0)
     whole = Pair(*(part[:, None, None].expand_as(own) for part in (finite, loss.low)))
     power = plus(plus(here, after.sums), whole)
-    gamma = torch.where(alive, power.high.exp() * (1 + power.low), 0.0)
+    gamma = of_parts(*power).exp() if finer else power.high.exp() * (1 + power.low)
+    gamma = torch.where(alive, gamma, 0.0)
     given = 1 + (finite.abs() + total.size)[:, None, None] + before.size + after.size
-    places = net.labels[:, None, :].expand_as(gamma)
+    places = net.labels[:, None, :].expand_as(alive)
     mean = options["reduction"] == "mean"
     return Terms(
         inputs,
         options,
-        loss,
+        of_parts(*loss) if finer else loss.high,
         total.size,
-        occupancy=torch.zeros_like(x).scatter_add_(2, places, gamma),
-        bound=torch.zeros_like(x).scatter_add_(2, places, gamma * given),
+        occupancy=torch.zeros_like(inputs["log_probs"]).scatter_add_(2, places, gamma),
+        bound=torch.zeros_like(x).scatter_add_(2, places, pair_of(gamma).high * given),
         impossible=~undefined & (loss.high == math.inf),
         undefined=undefined,
         counted=torch.arange(x.shape[1]) < net.frames,
@@ -229,7 +243,7 @@ def terms(inputs: Inputs, options: Options) -> Terms:
     )
 
 
-def _total(before: Flow, net: Lattice) -> Flow:
+def _total(before: Flow, net: Lattice, finer: bool) -> Flow:
     """Returns the log-sum over all paths (R,): at the last frame of each row, in one of its last states."""
     states = torch.arange(net.labels.shape[1])
     ends = (states == net.last) | ((states == net.last - 1) & (net.last > 0))
@@ -243,12 +257,12 @@ def _total(before: Flow, net: Lattice) -> Flow:
     else:
         high, low, size = nothing.parts
     high = torch.where(ends & ((net.frames > 0) | (net.last == 0)), high, -math.inf)
-    return merged(high.T, low.T, size.T)
+    return merged(high.T, low.T, size.T, finer)
 
 
 def row_losses(t: Terms) -> Tensor:
     """Returns L (R,), divided by the target length for the mean; inf without alignment, or 0 if asked."""
-    losses = t.loss.high / t.divisor
+    losses = t.loss / t.divisor
     losses = torch.where(t.impossible, 0.0 if t.options["zero_infinity"] else math.inf, losses)
     return torch.where(t.undefined, math.nan, losses)
 
@@ -267,7 +281,7 @@ def gradients(t: Terms) -> dict[str, Tensor]:
 def sensitivity(t: Terms) -> Tensor:
     """Returns N = |L| + E|score| (R,); 0 where the loss is not finite."""
     settled = t.impossible | t.undefined
-    return torch.where(settled, 0.0, (t.loss.high.abs() + t.size) / t.divisor)
+    return torch.where(settled, 0.0, (t.loss.abs() + t.size) / t.divisor)
 
 
 def gradient_sensitivity(t: Terms) -> dict[str, Tensor]:

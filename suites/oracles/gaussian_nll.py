@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from harness.oracle.closed_form import ClosedForm
+from harness.oracle.doubled import pi_like
 
 Inputs = Mapping[str, Tensor]
 Options = Mapping[str, Any]
-CONSTANT = 0.5 * math.log(2 * math.pi)
 
 
 def ones(inputs: Inputs, options: Options) -> Tensor:
@@ -41,7 +41,7 @@ class Terms:
     square: Tensor
     cut: Tensor
     tied: Tensor
-    constant: float
+    constant: Tensor | float
 
     def of_variance(self) -> Tensor:
         """Returns (1 - r^2 / v) / (2 v), the clamp not yet seen."""
@@ -61,7 +61,7 @@ def terms(inputs: Inputs, options: Options) -> Terms:
         residual * standardised,
         (stored < eps) & seen,
         (stored == eps) & seen,
-        CONSTANT if options["full"] else 0.0,
+        0.5 * torch.log(2 * pi_like(stored) * torch.ones_like(stored)) if options["full"] else 0.0,
     )
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -42,10 +43,26 @@ class Terms:
     hidden: Tensor
     weight: Tensor
     magnitude: Tensor
-    logit_gradient: Tensor
     losses: Tensor
-    logit_sensitivity: Tensor
-    sensitivity: Tensor
+
+    @cached_property
+    def sensitivity(self) -> Tensor:
+        """N of the loss (R,)."""
+        own = cross_entropy.sensitivity(self.loss)
+        # Asked for before the gradient is built in the same room.
+        _ = self.logit_sensitivity
+        return own + (self.logit_gradient.abs() * self.magnitude).sum(1)
+
+    @cached_property
+    def logit_sensitivity(self) -> Tensor:
+        """What u multiplies in g (R, C)."""
+        own = cross_entropy.gradient_sensitivity(self.loss)["logits"]
+        return own + _of_logit_gradient(self.loss, self.magnitude)
+
+    @cached_property
+    def logit_gradient(self) -> Tensor:
+        """g = dL/dz (R, C)."""
+        return cross_entropy.gradients(self.loss)["logits"]
 
 
 def projected(inputs: Inputs) -> tuple[Tensor, Tensor]:
@@ -69,19 +86,12 @@ def terms(inputs: Inputs, options: Options) -> Terms:
     loss = cross_entropy.terms({"logits": logits, "target": inputs["target"]}, options)
     counts = loss.kept.unsqueeze(1)
     magnitude = torch.where(counts, magnitude, 0.0)
-    losses, sensitivity = cross_entropy.row_losses(loss), cross_entropy.sensitivity(loss)
-    own = cross_entropy.gradient_sensitivity(loss)["logits"]
-    rounded = _of_logit_gradient(loss, magnitude)
-    gradient = cross_entropy.gradients(loss)["logits"]
     return Terms(
         loss=loss,
         hidden=torch.where(counts, inputs["hidden"], 0.0),
         weight=inputs["linear_weight"],
         magnitude=magnitude,
-        logit_gradient=gradient,
-        losses=losses,
-        logit_sensitivity=own + rounded,
-        sensitivity=sensitivity + (gradient.abs() * magnitude).sum(1),
+        losses=cross_entropy.row_losses(loss),
     )
 
 

@@ -35,7 +35,9 @@ def denominator(inputs: Inputs, options: Options) -> Tensor:
 def terms(inputs: Inputs, options: Options) -> Passes:
     """Returns the sums of the one pass over a chunk of float64 rows."""
     x, column, weight = inputs["scores"], inputs["target"].unsqueeze(1), options["weight"]
-    scale = torch.ones(column.shape, dtype=torch.float64) if weight is None else weight[column]
+    scale = torch.ones_like(x.gather(1, column))
+    if weight is not None:
+        scale = scale * weight[column]
     others = torch.ones(x.shape, dtype=torch.bool).scatter_(1, column, False)
     power, found = int(options["p"]), Passes.none(x)
     found.add(

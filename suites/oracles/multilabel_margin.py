@@ -52,7 +52,8 @@ def terms(inputs: Inputs, options: Options) -> Passes:
         column, counts = target[:, place : place + 1].clamp(min=0), places[:, place : place + 1]
         if options["duplicates"] == "once":
             counts = counts & ~(target[:, :place] == column).any(1, keepdim=True)
-        found.add(x, column, others, counts.double() / x.shape[1], margin=MARGIN, power=1)
+        share = torch.ones_like(x.gather(1, column)) / x.shape[1]
+        found.add(x, column, others, counts * share, margin=MARGIN, power=1)
     return found
 
 

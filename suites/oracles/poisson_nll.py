@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from harness.oracle.closed_form import ClosedForm
+from harness.oracle.doubled import pi_like
 
 Inputs = Mapping[str, Tensor]
 Options = Mapping[str, Any]
@@ -79,7 +80,7 @@ def terms(inputs: Inputs, options: Options) -> Terms:
 def losses(t: Terms) -> Tensor:
     """Returns L (R,)."""
     plain = t.rate - counted(t.target, t.logarithm)
-    full = (t.surplus - t.target * t.distance) + 0.5 * torch.log(2 * math.pi * t.target)
+    full = (t.surplus - t.target * t.distance) + 0.5 * torch.log(2 * pi_like(t.target) * t.target)
     return torch.where(t.stirling, full, plain)
 
 

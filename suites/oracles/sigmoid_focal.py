@@ -4,8 +4,9 @@ With the margin m = z at label 1 and -z at label 0, r = s(m) = p_t, q = s(-m) = 
 L = a q^gamma c, dL/dm = -a q^gamma (gamma r c + q), where a is alpha at label 1 and 1 - alpha at label 0,
 or 1 where alpha is negative. All terms are positive and q is never formed as 1 - r, so nothing cancels;
 written like this the slope has no q^(gamma - 1) either, which is infinite at p_t = 1 for gamma < 1 though
-the slope is 0 there. N = |L| + |z dL/dz|, and for the slope its |terms| and |z| times theirs. The trap:
-labels are exactly 0 or 1, as the original states them; a mixture of both is another loss.
+the slope is 0 there. N = (1 + gamma) |L| + |z dL/dz|, as a power multiplies the rounding of its base
+by gamma, and for the slope likewise, with |z| times its |terms|. The trap: labels are exactly 0 or 1, as the
+original states them; a mixture of both is another loss.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def terms(inputs: Inputs, options: Options) -> Terms:
     margin, gamma, alpha = logistic(direction * inputs["logits"]), float(options["gamma"]), options["alpha"]
     scale = torch.ones_like(direction)
     if alpha >= 0:
-        scale = torch.where(direction > 0, float(alpha), 1 - float(alpha))
+        scale = torch.where(direction > 0, alpha * scale, 1 - alpha * scale)
     return Terms(margin, margin.softplus(flipped=True), margin.rest**gamma, scale, direction, gamma)
 
 
@@ -71,16 +72,16 @@ def _moved(size: Tensor, slope: Tensor) -> Tensor:
 
 
 def sensitivity(t: Terms) -> Tensor:
-    """Returns N = L + |z dL/dz| (R,)."""
-    return losses(t) + _moved(t.margin.size, t.slope())
+    """Returns N = (1 + gamma) L + |z dL/dz| (R,)."""
+    return (1 + t.gamma) * losses(t) + _moved(t.margin.size, t.slope())
 
 
 def gradient_sensitivity(t: Terms) -> dict[str, Tensor]:
-    """Returns N of the slope: itself and |z| a q^gamma r (gamma^2 r c + gamma q c + (2 gamma + 1) q)."""
+    """Returns N: (1 + gamma) |slope| + |z| a q^gamma r (gamma^2 r c + gamma q c + (2 gamma + 1) q)."""
     share, rest, gamma = t.margin.share, t.margin.rest, t.gamma
     parts = gamma * t.loss * (gamma * share + rest) + (2 * gamma + 1) * rest
     bend = torch.where(share == 0, 0.0, share * parts)
-    return {"logits": t.slope() + counted(t.scale, t.power * _moved(t.margin.size, bend))}
+    return {"logits": (1 + gamma) * t.slope() + counted(t.scale, t.power * _moved(t.margin.size, bend))}
 
 
 def raised(base: Any, gamma: float) -> Any:

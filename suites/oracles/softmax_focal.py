@@ -91,13 +91,13 @@ def gradients(t: Terms) -> dict[str, Tensor]:
 
 
 def sensitivity(t: Terms) -> Tensor:
-    """Returns N = |L| + |a| Q^gamma K F(x_t) (R,)."""
+    """Returns N = (1 + gamma) |L| + |a| Q^gamma K F(x_t) (R,): a power multiplies what rounds its base."""
     moved = t.scale.abs() * t.power * t.lean * t.distance()
-    return losses(t).abs() + t.counted(moved).squeeze(1)
+    return (1 + t.gamma) * losses(t).abs() + t.counted(moved).squeeze(1)
 
 
 def gradient_sensitivity(t: Terms) -> dict[str, Tensor]:
-    """Returns N of each entry: itself, what moving p_j changes, and what moving Q changes.
+    """Returns N of each entry: 1 + gamma of itself, what moving p_j changes, and what moving Q changes.
 
     dQ is at most p_t F(x_t), and d(Q^gamma K) / dQ at most Q^(gamma - 1) T with
     T = |gamma - 1| K + gamma (l + 1) + 1.
@@ -106,8 +106,8 @@ def gradient_sensitivity(t: Terms) -> dict[str, Tensor]:
     turn = abs(gamma - 1) * t.lean + gamma * (t.loss + 1) + 1
     step = t.scale.abs() * t.power * torch.where(t.share == 0, 0.0, t.share * t.distance())
     by_mass = torch.where(step == 0, 0.0, step * turn)
-    at_label = slope + torch.where(step == 0, 0.0, step * t.lean) + by_mass
-    others = t.shares * (slope * (1 + t.softmax.reaches()) + by_mass)
+    at_label = (1 + gamma) * slope + torch.where(step == 0, 0.0, step * t.lean) + by_mass
+    others = t.shares * (slope * (1 + gamma + t.softmax.reaches()) + by_mass)
     return {"logits": t.counted(others.scatter(1, t.column, at_label))}
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from harness.oracle.closed_form import ClosedForm
+from harness.oracle.doubled import ratio_like
 
 Inputs = Mapping[str, Tensor]
 Options = Mapping[str, Any]
@@ -58,7 +59,7 @@ def distance(x: Tensor, y: Tensor, options: Options) -> Distance:
     largest = v.abs().amax(1, keepdim=True)
     scale = torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent - 1)
     scaled = v / scale
-    root = _power(_power(scaled.abs(), power).sum(1, keepdim=True), 1 / power)
+    root = _power(_power(scaled.abs(), power).sum(1, keepdim=True), ratio_like(v, 1.0, power))
     share = torch.where(root == 0, 0.0, scaled / root)
     slope = share.sign() * _power(share.abs(), power - 1)
     free = (root == 0) | (v == 0) if power == 1 else (root == 0).expand_as(v)
@@ -70,7 +71,7 @@ def distance(x: Tensor, y: Tensor, options: Options) -> Distance:
     return Distance(root * scale, slope, ends, reach, torch.where(root == 0, 1.0, spread))
 
 
-def _power(base: Tensor, exponent: float) -> Tensor:
+def _power(base: Tensor, exponent: Any) -> Tensor:
     if exponent == 1:
         return base
     return base.sqrt() if exponent == 0.5 else base**exponent

@@ -15,7 +15,7 @@ import torch
 
 from harness.inputs import draw
 from harness.oracle.certification import narrow_row, share_of_bound
-from harness.oracle.closed_form import one_thread
+from harness.oracle.chunks import one_thread
 from harness.sample import Shape
 from harness.standard import element_options
 from harness.trial import Case

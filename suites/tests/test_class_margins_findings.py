@@ -17,7 +17,7 @@ from harness import Implementation
 from harness.block import OpenBlock
 from harness.calling import admission, bind
 from harness.inputs import draw
-from harness.oracle.closed_form import one_thread
+from harness.oracle.chunks import one_thread
 from harness.probes.accuracy import accuracy
 from harness.probes.overflow import overflow
 from harness.probes.protocol.probe import protocol

@@ -15,7 +15,7 @@ from harness.block import OpenBlock
 from harness.calling import admission
 from harness.inputs import draw, draw_rung
 from harness.observation import same_bits
-from harness.oracle.closed_form import one_thread
+from harness.oracle.chunks import one_thread
 from harness.probes.accuracy import accuracy
 from harness.probes.memory import memory
 from harness.probes.overflow import overflow

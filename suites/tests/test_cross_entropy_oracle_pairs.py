@@ -15,15 +15,17 @@ import torch
 from flint import arb
 
 from harness.inputs import draw
-from harness.oracle import closed_form
+from harness.oracle import in_pairs
 from harness.oracle.ball import enclosure
 from harness.oracle.certification import certificates, narrow_row
+from harness.oracle.closed_form import FLOOR
 from harness.oracle.truth import reduced
 from harness.sample import Shape
 from harness.trial import Case
 from suites.cross_entropy import SUITE
 from suites.oracles.cross_entropy import ORACLE
 
+GRADIENTS = ("gradients", "gradient_tails")
 VARIANTS = [variant.name for variant in SUITE.variants]
 
 
@@ -62,7 +64,7 @@ def test_losses_and_gradients_of_labels_are_right_relative_to_themselves(variant
         with flint.ctx.workprec(512):
             for high, low, ball in entries:
                 off = abs(arb(float(high)) + arb(float(low)) - ball)
-                assert off <= abs(ball) * arb(2) ** -64 + arb(closed_form.FLOOR)
+                assert off <= abs(ball) * arb(2) ** -64 + arb(FLOOR)
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
@@ -115,7 +117,7 @@ def test_permuted_classes_give_the_same_bits(variant):
 def test_the_size_of_a_chunk_changes_no_bit_of_a_pair(variant, monkeypatch):
     _, inputs, options = drawn(variant, "masked", "float64", Shape(32, 7))
     whole = ORACLE.evaluate(inputs, options, ("logits",), tier="B1")
-    monkeypatch.setattr(closed_form, "PAIR_CHUNK_ELEMENTS", 5 * 7)
+    monkeypatch.setattr(in_pairs, "CHUNK_ELEMENTS", 5 * 7)
     parts = ORACLE.evaluate(inputs, options, ("logits",), tier="B1")
     for one, other in (
         (whole.losses, parts.losses),
@@ -137,9 +139,27 @@ def test_highs_are_what_b0_says_to_its_own_bound():
     assert np.array_equal(b0.denominator, b1.denominator)
 
 
-def test_a_family_without_pairs_answers_with_b0():
-    bare = replace(ORACLE, pairs=None)
+def test_a_family_that_has_no_pairs_answers_with_b0():
+    bare = replace(ORACLE, pairs=None, in_pairs=False)
     _, inputs, options = drawn("mean", "unit_normal", "float64", Shape(4, 5))
     assert bare.evaluate(inputs, options, ("logits",), tier="B1").tier == "B0"
-    with pytest.raises(TypeError, match="declares no pairs"):
-        bare.evaluate_pairs(inputs, options, ("logits",))
+
+
+@pytest.mark.parametrize(
+    "variant", ["mean", "weighted", "smoothed", "weighted_smoothed_ignored", "probability"]
+)
+@pytest.mark.parametrize("regime", ["unit_normal", "wide", "masked", "confident"])
+def test_stated_pairs_are_what_the_formulas_say_on_tensors_of_pairs(variant, regime):
+    _, inputs, options = drawn(variant, regime, "float64", Shape(16, 10))
+    wanted = ("logits",)
+    one = ORACLE.evaluate(inputs, options, wanted, tier="B1")
+    other = replace(ORACLE, pairs=None).evaluate(inputs, options, wanted, tier="B1")
+    assert other.tier == "B1"
+    defined = np.isfinite(one.losses)
+    assert np.array_equal(one.losses[~defined], other.losses[~defined], equal_nan=True)
+    apart = np.subtract(one.losses, other.losses, where=defined, out=np.zeros_like(one.losses))
+    apart += one.loss_tails - other.loss_tails
+    assert (np.abs(apart) <= 2 * one.rounding * one.sensitivities)[defined].all()
+    high, tail = (getattr(one, part)["logits"] - getattr(other, part)["logits"] for part in GRADIENTS)
+    bound = 2 * one.rounding * one.gradient_sensitivities["logits"] + FLOOR
+    assert (np.abs(high + tail) <= bound)[np.isfinite(high)].all()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from harness import Contract, Implementation
 from harness.block import OpenBlock
 from harness.calling import admission, bind
-from harness.oracle.closed_form import one_thread
+from harness.oracle.chunks import one_thread
 from harness.probes.accuracy import accuracy
 from harness.probes.determinism import determinism
 from harness.probes.invalid_input import invalid_input

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from harness import Implementation
 from harness.block import OpenBlock
 from harness.calling import admission, bind
-from harness.oracle.closed_form import one_thread
+from harness.oracle.chunks import one_thread
 from harness.probes.accuracy import accuracy
 from harness.probes.overflow import overflow
 from harness.pytest_examples import example_call

@@ -15,7 +15,7 @@ import torch
 
 from harness.inputs import draw
 from harness.oracle.certification import narrow_row, share_of_bound
-from harness.oracle.closed_form import one_thread
+from harness.oracle.chunks import one_thread
 from harness.sample import Shape
 from harness.trial import Case
 from suites import binary_cross_entropy_with_logits, cross_entropy, sigmoid_focal, softmax_focal

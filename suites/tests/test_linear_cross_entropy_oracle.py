@@ -27,9 +27,9 @@ def drawn(variant="mean", regime="unit", dtype="float64", shape=NINE, seed=0):
 
 
 def test_every_variant_and_regime_lies_within_its_stated_bound():
-    (certificate,) = certificates([SUITE], seed=3, shapes=SHAPES, dtypes=("float64", "bfloat16"))
-    assert certificate.misses == ()
-    assert certificate.entries > 10_000
+    for certificate in certificates([SUITE], seed=3, shapes=SHAPES, dtypes=("float64", "bfloat16")):
+        assert certificate.misses == ()
+        assert certificate.entries > 10_000
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_a_wrong_oracle_is_a_miss(name, fault):
     form = replace(oracle.ORACLE, gradient=lambda t: fault(oracle.gradients(t)))
     biased, unit = SUITE.variant("biased"), SUITE.regime("unit")
     wrong = replace(SUITE, oracle=form, variants=(biased,), regimes=(unit,), examples=())
-    (certificate,) = certificates([wrong], shapes=SHAPES[:1], dtypes=("float64",))
-    assert {miss.tensor for miss in certificate.misses} == {name}
+    for certificate in certificates([wrong], shapes=SHAPES[:1], dtypes=("float64",)):
+        assert {miss.tensor for miss in certificate.misses} == {name}
 
 
 @pytest.mark.parametrize("variant", [v.name for v in SUITE.variants])

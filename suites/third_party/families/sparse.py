@@ -218,6 +218,8 @@ def _exact_support(ordered: list[Fraction], alpha: float) -> list[Fraction]:
 
 
 ORACLE = ClosedForm(
+    # The threshold is found by sorting and running sums, which pairs have not.
+    in_pairs=False,
     terms=terms,
     rows=row_losses,
     gradient=gradients,

@@ -1,0 +1,188 @@
+"""Tier B1: a closed form in pairs of float64, by a family's own pairs or by its formulas on tensors of pairs.
+
+A family that states `pairs` is written for speed (cross-entropy: `harness.oracle.softmax_pair`); any other
+family's `terms`, `rows`, `gradient` and `kinks` run as they are on `harness.oracle.doubled`. Sensitivities
+are those of B0: what u multiplies needs no second digit. The trap: formulas that leave the operations of
+pairs have no tier B1, and must say so (`ClosedForm.in_pairs`) instead of being judged by half of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from harness.errors import SuiteError
+from harness.oracle.chunks import Inputs, Options, Products, chunks, in_double, one_thread, room_like
+from harness.oracle.doubled import doubled, pair_of
+from harness.oracle.elementary import log1p
+from harness.oracle.pair import Pair, finite_low, plus, product
+from harness.oracle.truth import RowTruth
+
+if TYPE_CHECKING:
+    from harness.oracle.closed_form import ClosedForm
+
+# Pairs take 0.4 ms a chunk in operator calls for the numbers that stand once in a row, whatever its size;
+# at 1024 x 32000 two, three and four rows a chunk cost the same within 3 %.
+CHUNK_ELEMENTS = 1 << 17
+
+
+@dataclass(frozen=True)
+class PairTerms:
+    """Tier B1 of a chunk of rows: losses (R,) and gradients {name: (R, C)} as pairs.
+
+    With `logarithms` (Q, S), pairs (R,), the losses are `losses` + Q log1p(S): a logarithm of pairs takes
+    150 operator calls, so it is taken once for all rows and not once a chunk. Where `losses` is an
+    infinity already, it stays one unless S is NaN.
+    """
+
+    losses: Pair
+    gradients: Mapping[str, Pair]
+    logarithms: tuple[Pair, Pair] | None = None
+
+
+class _Losses:
+    """Per-row pairs as they come in from chunks, and the losses that they make."""
+
+    def __init__(self, count: int) -> None:
+        self.parts = torch.zeros(6, count, dtype=torch.float64)
+        self.logarithmic = False
+
+    def put(self, rows: slice, found: PairTerms) -> None:
+        """Takes the parts of a chunk."""
+        pairs = [found.losses, *(found.logarithms or ())]
+        self.logarithmic = found.logarithms is not None
+        for place, part in enumerate(part for pair in pairs for part in pair):
+            self.parts[place, rows] = part
+
+    def together(self) -> Pair:
+        """Returns the losses of all rows (R,)."""
+        rest, mass, others = Pair(*self.parts[0:2]), Pair(*self.parts[2:4]), Pair(*self.parts[4:6])
+        if not self.logarithmic:
+            return Pair(rest.high, finite_low(rest))
+        losses = plus(rest, product(mass, log1p(others)))
+        # An error term of an infinity is NaN.
+        infinite = rest.high.isinf() & ~others.high.isnan()
+        losses = Pair(torch.where(infinite, rest.high, losses.high), losses.low)
+        return Pair(losses.high, finite_low(losses))
+
+
+Stated = Callable[[Inputs, Options, Mapping[str, Pair]], PairTerms]
+
+
+def by_stated_pairs(
+    pairs: Stated, rows: RowTruth, inputs: Inputs, options: Options, wanted: tuple[str, ...], rounding: float
+) -> RowTruth:
+    """Returns the truth with losses and gradients by the pairs that a family states."""
+    parts = _Losses(len(rows.losses))
+    gradients = {name: room_like(inputs[name]) for name in wanted}
+    tails = {name: room_like(inputs[name]) for name in wanted}
+    with torch.no_grad(), one_thread():
+        prepared = {name: in_double(value) for name, value in options.items()}
+        stored = {name: tensor.detach().cpu() for name, tensor in inputs.items()}
+        for part in chunks(inputs, CHUNK_ELEMENTS):
+            chunk = {name: in_double(tensor[part]) for name, tensor in stored.items()}
+            rooms = {name: Pair(gradients[name][part], tails[name][part]) for name in wanted}
+            found = pairs(chunk, prepared, rooms)
+            parts.put(part, found)
+            for name, room in rooms.items():
+                high, low = found.gradients[name].high, finite_low(found.gradients[name])
+                for kept, entries in ((room.high, high), (room.low, low)):
+                    if entries is not kept:
+                        kept.copy_(entries)
+        losses = parts.together()
+    return replace(
+        rows,
+        losses=losses.high.numpy(),
+        loss_tails=losses.low.numpy(),
+        gradients={name: g.numpy() for name, g in gradients.items()},
+        gradient_tails={name: g.numpy() for name, g in tails.items()},
+        rounding=rounding,
+        tier="B1",
+    )
+
+
+def by_formulas(
+    form: ClosedForm,
+    rows: RowTruth,
+    inputs: Inputs,
+    options: Options,
+    wanted: tuple[str, ...],
+    rounding: float,
+) -> RowTruth:
+    """Returns the truth with losses, gradients and ranges by the formulas on tensors of pairs.
+
+    Raises SuiteError where they need what pairs have not.
+    """
+    own = [name for name in wanted if name not in form.shared]
+    losses = Pair(*torch.zeros(2, len(rows.losses), dtype=torch.float64))
+    gradients = {name: Pair(room_like(inputs[name]), room_like(inputs[name])) for name in own}
+    products = {
+        name: Products(sensitivity=[torch.from_numpy(rows.shared[name].sensitivity)])
+        for name in wanted
+        if name in form.shared
+    }
+    ranges: dict[str, tuple[Tensor, Tensor]] = {}
+    with torch.no_grad(), one_thread():
+        prepared = {name: in_double(value) for name, value in options.items()}
+        stored = {name: _stored_pairs(tensor.detach().cpu()) for name, tensor in inputs.items()}
+        for part in chunks(inputs, CHUNK_ELEMENTS):
+            chunk = {n: values if n in form.shared else values[part] for n, values in stored.items()}
+            of_rows, kinks, slopes = _answers(form, chunk, prepared)
+            _put(losses, part, of_rows)
+            for name, ends in kinks.items():
+                if name in wanted:
+                    kept = ranges.setdefault(name, (room_like(inputs[name]), room_like(inputs[name])))
+                    kept[0][part], kept[1][part] = (pair_of(end).high for end in ends)
+            for name, entries in slopes.items():
+                if name in gradients:
+                    _put(gradients[name], part, entries)
+                elif name in products:
+                    left = pair_of(entries[0])
+                    products[name].left.append(left.high)
+                    products[name].tails.append(finite_low(left))
+                    products[name].right.append(pair_of(entries[1]).high)
+    return replace(
+        rows,
+        losses=losses.high.numpy(),
+        loss_tails=losses.low.numpy(),
+        gradients={name: pair.high.numpy() for name, pair in gradients.items()},
+        gradient_tails={name: pair.low.numpy() for name, pair in gradients.items()},
+        gradient_ranges={name: (low.numpy(), high.numpy()) for name, (low, high) in ranges.items()},
+        shared={name: parts.together(inputs[name]) for name, parts in products.items()},
+        rounding=rounding,
+        tier="B1",
+    )
+
+
+def _answers(
+    form: ClosedForm, chunk: Inputs, options: Options
+) -> tuple[Any, Mapping[str, tuple[Any, Any]], Mapping[str, Any]]:
+    """Returns losses, ends of the subdifferential and gradients of a chunk, in the order that is promised."""
+    try:
+        terms = form.terms(chunk, options)
+        losses = form.rows(terms)
+        return losses, {} if form.kinks is None else form.kinks(terms), form.gradient(terms)
+    except SuiteError:
+        raise
+    except Exception as error:
+        # The same formulas have just answered for tensors, so it is the pairs that they do not fit.
+        raise SuiteError(
+            f"this closed form answers for float64 tensors but not for tensors of pairs, which tier B1 needs "
+            f"({type(error).__name__}: {error}); write it with operators and torch functions on whole "
+            "tensors, or declare ClosedForm(in_pairs=False), and float64 is judged by float64."
+        ) from error
+
+
+def _stored_pairs(tensor: Tensor) -> Tensor:
+    return doubled(tensor.double()) if tensor.is_floating_point() else tensor
+
+
+def _put(room: Pair, part: slice, entries: Any) -> None:
+    """Stores a chunk of numbers, whose low parts are 0 where they are not finite."""
+    found = pair_of(entries)
+    room.high[part] = found.high
+    room.low[part] = finite_low(found)
