@@ -45,7 +45,7 @@ BINARY = {
     "a / b": (lambda a, b: a / b, lambda x, y: (x / y, abs(x / y))),
     "minimum": (torch.minimum, lambda x, y: (min(x, y, key=lambda v: float(v.mid())), abs(x) + abs(y))),
     "maximum": (torch.maximum, lambda x, y: (larger(x, y), abs(x) + abs(y))),
-    "hypot": (torch.hypot, lambda x, y: ((x * x + y * y).sqrt(), abs(x))),
+    "hypot": (torch.hypot, lambda x, y: ((x * x + y * y).sqrt(), abs(x) + abs(y))),
     "where": (
         lambda a, b: torch.where(a > b, a, b),
         lambda x, y: (larger(x, y), abs(x)),
