@@ -35,10 +35,7 @@ class Products:
         empty = torch.empty(0, len(shared), dtype=torch.float64)
         left = torch.cat([empty, *self.left])
         right = torch.cat([torch.empty(0, *shared.shape[1:], dtype=torch.float64), *self.right])
-        known = torch.cat([empty, *self.sensitivity])
-        # None was asked for.
-        if len(known) != len(left):
-            known = torch.ones_like(left)
+        known = torch.cat([empty, *self.sensitivity]) if self.sensitivity else torch.ones_like(left)
         tail = torch.cat(self.tails).numpy() if self.tails else None
         return RowProducts(left.numpy(), right.numpy(), known.numpy(), tail)
 

@@ -120,11 +120,9 @@ def by_formulas(
     own = [name for name in wanted if name not in form.shared]
     losses = Pair(*torch.zeros(2, len(rows.losses), dtype=torch.float64))
     gradients = {name: Pair(room_like(inputs[name]), room_like(inputs[name])) for name in own}
-    products = {
-        name: Products(sensitivity=[torch.from_numpy(rows.shared[name].sensitivity)])
-        for name in wanted
-        if name in form.shared
-    }
+    known = {name: torch.from_numpy(products.sensitivity) for name, products in rows.shared.items()}
+    # None where none was asked for.
+    products = {name: Products(sensitivity=[n] if len(n) else []) for name, n in known.items()}
     ranges: dict[str, tuple[Tensor, Tensor]] = {}
     with torch.no_grad(), one_thread():
         prepared = {name: in_double(value) for name, value in options.items()}

@@ -20,6 +20,10 @@ from harness.oracle.elementary import mended
 from harness.oracle.pair import Pair, minus, order_free_sum, plus, product, ratio
 
 
+# A MiB of high parts.
+HELD_PRODUCTS = 1 << 17
+
+
 def _made(plain: Tensor, found: Pair) -> Doubled:
     return Doubled(*mended(plain, found))
 
@@ -47,13 +51,15 @@ def _divided(a: Any, b: Any) -> Doubled:
 
 
 def _matrix_product(a: Any, b: Any) -> Doubled:
-    """Returns a b of matrices (I, K) and (K, J), one term after the other."""
+    """Returns a b of matrices (I, K) and (K, J); products of so many terms are held at once."""
     one, other = Doubled(*pair_of(a)), Doubled(*pair_of(b))
     zeros = torch.zeros(len(one.high), other.high.shape[1], dtype=torch.float64)
     total = Doubled(zeros, torch.zeros_like(zeros))
-    for k in range(len(other.high)):
-        column, row = one[:, k : k + 1], other[k : k + 1]
-        total = _added(total, _multiplied(column, row))
+    step = max(1, HELD_PRODUCTS // max(zeros.numel(), 1))
+    for start in range(0, len(other.high), step):
+        columns, rows = one[:, start : start + step], other[start : start + step]
+        terms = _multiplied(columns[:, :, None], rows[None])
+        total = _added(total, _summed(terms, 1))
     return total
 
 

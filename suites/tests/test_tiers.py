@@ -28,6 +28,10 @@ def test_every_variant_and_regime_is_answered_in_pairs(name):
             inputs = {**sample.in_rows(), **element_options(sample, options)}
             truth = suite.oracle.evaluate(inputs, options, sample.gradients, tier="B1")
             assert truth.tier == "B1"
+            plain = suite.oracle.evaluate(inputs, options, sample.gradients)
+            np.testing.assert_array_equal(truth.sensitivities, plain.sensitivities)
+            for shared, products in truth.shared.items():
+                np.testing.assert_array_equal(products.sensitivity, plain.shared[shared].sensitivity)
             tails = [truth.loss_tails, *truth.gradient_tails.values()]
             tails += [products.left_tail for products in truth.shared.values()]
             assert all(np.isfinite(tail).all() for tail in tails)
