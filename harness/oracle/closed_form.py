@@ -155,7 +155,7 @@ class ClosedForm:
                             gradient_sensitivities[name][rows] = entries
                         elif name in products:
                             products[name].sensitivity.append(entries)
-                for name, ends in self.kinks(terms).items() if self.kinks is not None else ():
+                for name, ends in self.kinks(terms).items() if values and self.kinks is not None else ():
                     if name in wanted:
                         kept = ranges.setdefault(name, (room_like(inputs[name]), room_like(inputs[name])))
                         kept[0][rows], kept[1][rows] = ends
