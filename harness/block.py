@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from harness.calling import Bound, bind
 from harness.inputs import draw, draw_rung, on_device
@@ -46,6 +47,7 @@ class OpenBlock:
         self.suite, self.case, self.seed = suite, case, seed
         self.ledger = ledger or Ledger()
         self._drawn: dict[int, tuple[Sample, dict[str, Any]]] = {}
+        self._drawn_at: dict[Shape, tuple[Sample, dict[str, Any]]] = {}
         self._standards: dict[object, Standard] = {}
         self._bound: dict[str, Bound] = {}
         self._vacuity: dict[int, dict[str, str]] = {}
@@ -60,8 +62,10 @@ class OpenBlock:
         """Returns sample and options of the case at another shape; None where the regime fixes it."""
         if self.suite.regime(self.case.regime).shape(shape) != shape:
             return None
-        case = replace(self.case, batch=shape.batch, classes=shape.classes)
-        return draw(case, self.suite, seed=self.seed)
+        if shape not in self._drawn_at:
+            case = replace(self.case, batch=shape.batch, classes=shape.classes)
+            self._drawn_at[shape] = draw(case, self.suite, seed=self.seed)
+        return self._drawn_at[shape]
 
     def standard(self, name: str, repeat: int = 0) -> Standard:
         """Returns sample, truth and yardsticks under the definition of an implementation."""
@@ -70,6 +74,16 @@ class OpenBlock:
             name,
             lambda definition: standard(self.suite, *self.drawn(repeat), self.case.dtype, definition),
         )
+
+    def under(self, upstream: Tensor, name: str) -> Standard:
+        """Returns the standard of the case under another upstream gradient; one for equal memory.
+
+        Equal numbers in other strides are another one, since an answer is asked with these very strides.
+        """
+        numbers = upstream.double().contiguous().numpy().tobytes()
+        question = ("upstream", upstream.dtype, upstream.shape, upstream.stride(), numbers)
+        stand = self.standard(name)
+        return self.kept(question, name, lambda definition: stand.under(upstream))
 
     def rung(self, ladder: Ladder, value: float, name: str) -> Standard:
         """Returns the standard of a ladder at a value; all implementations climb the same one."""

@@ -94,12 +94,17 @@ def admission(suite: Suite, implementation: Implementation, case: Case) -> tuple
     options = {**suite.options, **suite.variant(case.variant).options}
     missing = missing_option(implementation, options, suite.options)
     if missing is not None:
-        return "unsupported", f"takes no option {missing}={options[missing]!r}"
+        return "unsupported", f"takes no option {missing}={_written(options[missing])}"
     if implementation.skip is not None:
         reason = implementation.skip(case.shape)
         if reason:
             return "skipped", reason
     return None
+
+
+def _written(value: Any) -> str:
+    """Returns an option's value as text; a function by its name, since its address is of this process."""
+    return str(getattr(value, "__name__", repr(value))) if callable(value) else repr(value)
 
 
 def bind(
@@ -110,10 +115,11 @@ def bind(
 ) -> Bound:
     """Builds the callable for these options; what `prepare` or a constructor raises goes through."""
     function, book = implementation.function, ledger or Ledger()
+    named = _parameters(function)
     taken = {
         name: value
         for name, value in options.items()
-        if _named(function, name) or (name in variant_options and implementation.accepts(name))
+        if name in named or (name in variant_options and implementation.accepts(name))
     }
     if isinstance(function, type) and issubclass(function, nn.Module) and implementation.prepare is None:
         return Bound(implementation, function(**taken), book, taken)
@@ -124,11 +130,11 @@ def bind(
     return Bound(implementation, _with(implementation.prepare(function), taken), book, taken)
 
 
-def _named(function: Callable[..., Any], option: str) -> bool:
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
     try:
-        return option in inspect.signature(function).parameters
+        return frozenset(inspect.signature(function).parameters)
     except (TypeError, ValueError):
-        return False
+        return frozenset()
 
 
 def _takes_two(prepare: Callable[..., Any]) -> bool:

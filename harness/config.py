@@ -122,6 +122,8 @@ def parse_config(form: Mapping[str, Any], label: str) -> Config:
                 known = _known_keys(item["loc"][:-1])
                 hint = suggestion(str(item["loc"][-1]), known)
                 sentences.append(f"{path}: there is no such key.{hint} Allowed: {', '.join(known)}")
+            elif item["type"] == "tuple_type":
+                sentences.append(f"{path} = {item['input']!r}: write a list, {[item['input']]!r}")
             else:
                 sentences.append(f"{path} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}")
         raise UsageError(f"{label}: " + "; ".join(sentences) + ".") from None

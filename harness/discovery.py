@@ -1,10 +1,10 @@
 """Finds `SUITE` constants: the package `suites`, the entry-point group, paths and module references.
 
-A reference that ends in `.py` is loaded by path (sys.path is never changed), one with a `:` is
-imported as `module:NAME`; any other is the name of a suite. Loaded suites of equal name and the
-same oracle object merge; equal names with different oracles are an error. The trap: a broken suite
-on the command line stops the run with one sentence, one found through entry points only is skipped
-and listed.
+A reference that ends in `.py` is loaded by path, one with a `:` is imported as `module:NAME`; either
+may import from the working directory, which stands last on the path. Any other is the name of a suite.
+Loaded suites of equal name and the same oracle object merge; equal names with different oracles are an
+error. The trap: a broken suite on the command line stops the run with one sentence, one found through
+entry points only is skipped and listed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any
 
 from harness.errors import HarnessError, SuiteError, UsageError, unknown
 from harness.implementation import Implementation
+from harness.sources import LOADED
 from harness.suite import Suite
 
 GROUP = "lossgauge.suites"
@@ -68,7 +69,7 @@ def is_reference(text: str) -> bool:
 
 def discover(selection: Selection) -> Discovered:
     """Returns the selected suites; raises SuiteError or UsageError with one sentence."""
-    found: dict[str, Suite] = {}
+    found = _Found()
     broken: list[str] = []
     loaded_names: list[str] = []
     for reference in (s for s in selection.suites if is_reference(s)):
@@ -105,7 +106,7 @@ def builtin_suites() -> list[tuple[str, Suite]]:
     return found
 
 
-def _add_entry_points(found: dict[str, Suite]) -> list[str]:
+def _add_entry_points(found: _Found) -> list[str]:
     broken = []
     for point in entry_points(group=GROUP):
         label = f"entry point {point.name} = {point.value}"
@@ -115,7 +116,9 @@ def _add_entry_points(found: dict[str, Suite]) -> list[str]:
             _merge(found, suite, label)
         except HarnessError as error:
             broken.append(f"{label} was skipped: {str(error).removeprefix(label + ': ')}")
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             broken.append(f"{label} was skipped: {_cause(error)}")
     return broken
 
@@ -139,32 +142,42 @@ def load_reference(reference: str) -> Suite:
 
 def import_named(name: str, call: str) -> ModuleType:
     """Imports a module, the working directory last on the path; raises SuiteError with one sentence."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)
+    _see_working_directory()
     try:
         return importlib.import_module(name)
     except HarnessError as error:  # a suite that says itself why it cannot be had, such as an absent package
         raise SuiteError(f"{call}: {error}") from None
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise SuiteError(_import_sentence(call, error)) from None
 
 
+def _see_working_directory() -> None:
+    """Puts the working directory last on the path, where it can shadow nothing that is installed."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+
+
 def _module_at(path: Path, reference: str) -> ModuleType:
-    if not path.exists():
+    if not path.is_file():
         raise SuiteError(f"--suite {reference}: there is no such file; give the path of a suite file.")
-    name = f"lossgauge_suite_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    name = f"{LOADED}{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None
     assert spec.loader is not None
+    _see_working_directory()
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
         if isinstance(error, HarnessError):
             raise SuiteError(f"{reference}: {error}") from None
         raise SuiteError(_import_sentence(reference, error)) from None
@@ -179,8 +192,8 @@ def _import_sentence(call: str, error: BaseException) -> str:
 def _cause(error: BaseException) -> str:
     """Says where an import failed, with the line as it is written, in one line."""
     if isinstance(error, SyntaxError):
-        where = f"{Path(error.filename or '').name} line {error.lineno}: {(error.text or '').strip()}: "
-        return f"{where}{error.msg}."
+        line = f"{Path(error.filename or '').name} line {error.lineno}: {(error.text or '').strip()}: "
+        return f"{line if error.lineno else ''}{error.msg}."
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
     inside = [f for f in frames if os.sep + "harness" + os.sep not in f.filename]
     where = ""
@@ -201,15 +214,23 @@ def _suite_of(module: ModuleType, label: str) -> Suite:
     return suite
 
 
-def _merge(found: dict[str, Suite], suite: Suite, label: str) -> None:
+class _Found(dict[str, Suite]):
+    """Suites by name; `origins` says where each was read first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.origins: dict[str, str] = {}
+
+
+def _merge(found: _Found, suite: Suite, label: str) -> None:
     before = found.get(suite.name)
     if before is None:
-        found[suite.name] = suite
+        found[suite.name], found.origins[suite.name] = suite, label
         return
     if before.oracle is not suite.oracle:
         raise SuiteError(
-            f"{label}: suite '{suite.name}' has another oracle than the suite of that name already loaded; "
-            "give it another name or extend that suite."
+            f"{label}: suite '{suite.name}' has another oracle than the suite of that name in "
+            f"{found.origins[suite.name]}; give yours another name or extend the other."
         )
     names = {item.name: item for item in before.implementations}
     added = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 import select
 import selectors
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -29,6 +29,8 @@ STARTUP_SECONDS = 180.0
 COMPILATION_FACTOR = 5.0
 # Near its limit a SIGKILL is the kernel's answer to memory, not a crash.
 NEAR_LIMIT = 0.8
+# Whoever hangs on so many questions is not asked the others: a hundred time limits are hours.
+MOST_HANGS = 3
 
 
 @dataclass
@@ -77,6 +79,8 @@ class LocalEngine:
         share = limits.memory_bytes or available_bytes() // max(workers, 1)
         self._memory_bytes = share
         self.spent_seconds: defaultdict[str, float] = defaultdict(float)
+        # How often each (suite, implementation) gave no answer within its time.
+        self._hangs: Counter[tuple[str, str]] = Counter()
 
     def run(self, tasks: list[Task], *, fresh: bool = False) -> Iterator[Result]:
         """Yields results as they arrive; `fresh` gives every task a process of its own.
@@ -86,18 +90,38 @@ class LocalEngine:
         queue = deque(tasks)
         pool: list[_Busy] = []
         selector = selectors.DefaultSelector()
-        start = time.monotonic()
+        start = policed = time.monotonic()
         try:
             while queue or any(busy.task for busy in pool):
+                yield from self._given_up(queue)
                 self._hand_out(queue, pool, selector, fresh)
                 for key, _ in selector.select(POLL_SECONDS):
                     yield from self._listen(key.data, queue, pool, selector)
-                yield from self._police(queue, pool, selector)
+                # Looking through all processes of the machine for each of many messages costs workers theirs.
+                if time.monotonic() - policed >= POLL_SECONDS:
+                    yield from self._police(queue, pool, selector)
+                    policed = time.monotonic()
         finally:
             for busy in pool:
                 self._end(busy)
             selector.close()
             self.spent_seconds["wall"] = time.monotonic() - start
+
+    def _given_up(self, queue: deque[Task]) -> Iterator[Result]:
+        """Answers what is left of those who hang again and again, and takes it out of the queue."""
+        hopeless = {key for key, times in self._hangs.items() if times >= MOST_HANGS}
+        if not hopeless:
+            return
+        for _ in range(len(queue)):
+            rest: Task | None = queue.popleft()
+            assert rest is not None
+            left = [(trial, probe) for trial, probe in rest.open if _maker(trial) in hopeless]
+            for trial, probe in left:
+                reason = f"gave no answer within its time on {MOST_HANGS} other questions; see there"
+                yield Result(parse_trial(trial), probe, "skipped", reason)
+                rest = without(rest, trial) if rest is not None else None
+            if rest is not None:
+                queue.append(rest)
 
     def _hand_out(
         self, queue: deque[Task], pool: list[_Busy], selector: selectors.BaseSelector, fresh: bool
@@ -230,10 +254,16 @@ class LocalEngine:
                 )
             return
         trial, probe = busy.begun
+        self._hangs[_maker(trial)] += status == "timed_out"
         yield death(parse_trial(trial), probe, status, reason, tail)
         rest = without(task, trial)
         if rest is not None:
             queue.appendleft(rest)
+
+
+def _maker(trial: str) -> tuple[str, str]:
+    parsed = parse_trial(trial)
+    return parsed.case.suite, parsed.implementation
 
 
 def death(trial: Trial, probe: str, status: Status, reason: str, tail: str) -> Result:

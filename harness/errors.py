@@ -8,7 +8,9 @@ the next step; the command line prints it without a traceback. The trap: an exce
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class HarnessError(Exception):
@@ -27,6 +29,23 @@ class SuiteError(HarnessError):
 
 class RunError(HarnessError):
     """A run directory that is missing, damaged or made by another plan or machine."""
+
+
+class StorageError(HarnessError):
+    """A disk that takes no more; what was written before stays, so the run is incomplete and no worse."""
+
+    exit_code = 3
+
+
+@contextmanager
+def writing(path: Path, next_step: str, kind: type[HarnessError] = StorageError) -> Iterator[None]:
+    """Turns what the system says about writing `path` into one sentence with the next step."""
+    try:
+        yield
+    except OSError as error:
+        # A folder above the file can be at fault, and the system names it.
+        culprit = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
+        raise kind(f"{path}: cannot be written: {error.strerror or error}{culprit}; {next_step}.") from None
 
 
 def suggestion(got: str, allowed: Iterable[str]) -> str:

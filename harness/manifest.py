@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.discovery import Discovered
-from harness.errors import RunError
+from harness.errors import RunError, writing
 from harness.oracle.closed_form import FLOOR, ClosedForm
 from harness.oracle.truth import RowOracle, Tier
 from harness.outcome import trial_status
 from harness.plan import Plan
 from harness.probes.protocol.probe import QUESTIONS
 from harness.results import SCHEMA, Result
-from harness.run import MANIFEST
+from harness.run import MANIFEST, read_manifest
 from harness.standard import row_oracle
 from harness.suite import Suite
 from harness.trial import DTYPES
@@ -190,12 +190,18 @@ def coverage(plan: Plan, results: Iterable[Result]) -> dict[str, int]:
 
 
 def write_manifest(folder: Path, form: Mapping[str, Any]) -> None:
-    """Writes the manifest so that a reader never sees half of it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes the manifest so that a reader never sees half of it; raises StorageError when it cannot."""
     path = folder / MANIFEST
     scratch = path.with_suffix(".json.new")
-    scratch.write_text(json.dumps(form, allow_nan=False, indent=1) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+    text = json.dumps(form, allow_nan=False, indent=1) + "\n"
+    with writing(path, "make room or choose another folder; what was measured is kept"):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            scratch.write_text(text, encoding="utf-8")
+            os.replace(scratch, path)
+        except OSError:
+            scratch.unlink(missing_ok=True)
+            raise
 
 
 def stored_manifest(folder: Path) -> dict[str, Any] | None:
@@ -203,11 +209,33 @@ def stored_manifest(folder: Path) -> dict[str, Any] | None:
     path = folder / MANIFEST
     if not path.exists():
         return None
-    try:
-        form: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise RunError(f"{path}: not JSON ({error.msg}); measure again with --fresh.") from None
+    form = read_manifest(path)
+    lacking = [key for key in ("seed", "environment", "plan") if key not in form]
+    if lacking:
+        raise RunError(
+            f"{path}: lacks {', '.join(lacking)}; restore it, or remove it and give this command again, "
+            "which keeps what was measured."
+        )
     return form
+
+
+def refuse_other_plan(folder: Path, before: Mapping[str, Any], plan: Plan, seed: int) -> None:
+    """Raises RunError when a folder holds trials that a plan does not ask for, or another seed's.
+
+    Their answers would stand in the report beside a manifest that declares neither suite nor seed.
+    """
+    out = "use another --out, or --fresh to measure again"
+    if before["seed"] != seed:
+        raise RunError(f"{folder}: was measured with seed {before['seed']}, not {seed}; {out}.")
+    held = [f"{form['case']}/{name}" for form in before["plan"]["blocks"] for name in form["probes"]]
+    asked = {f"{block.case.id}/{name}" for block in plan.blocks for name in block.probes}
+    asked |= {refusal.trial.id for refusal in plan.refusals}
+    foreign = [trial for trial in held if trial not in asked]
+    if foreign:
+        raise RunError(
+            f"{folder}: holds {len(foreign)} trials that this command does not ask for, such as "
+            f"{foreign[0]}; {out}."
+        )
 
 
 def refuse_other_machine(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -196,16 +196,23 @@ def news(
     wrong: rounding elsewhere (16-bit gradients scaled by 3 before instead of after) explains that much.
     """
     findings: list[Finding] = []
-    if loss is not None:
+    if loss is not None and not _equal(*loss):
         got = _unlike(stand.loss, *loss)
         findings += [
             described(d, stand.loss, got, stand, probe, None) for d in judge(stand.loss, got).defects
         ]
     for name, pair in (gradients or {}).items():
+        if _equal(*pair):
+            continue
         stick = stand.gradients[name]
         got = _unlike(stick, *pair)
         findings += [described(d, stick, got, stand, probe, name) for d in judge(stick, got).defects]
     return [finding for finding in findings if finding.severity != "note"]
+
+
+def _equal(got: Array, reference: Array) -> bool:
+    """Tells whether an answer is its reference number by number, which is what most answers are."""
+    return bool(((got == reference) | ((got != got) & (reference != reference))).all())
 
 
 def _unlike(stick: Yardstick, got: Array, reference: Array) -> Array:

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from harness.trial import Case, Trial, case_from
 
@@ -24,6 +24,7 @@ Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 NumberClass = Literal["finite", "nan", "inf", "-inf", "absent"]
 SCHEMA = 1
+W = TypeVar("W")
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -135,6 +136,14 @@ def from_json_number(value: float | str) -> float:
     return _WORDS[value] if isinstance(value, str) else float(value)
 
 
+def _one_of(word: Any, allowed: tuple[W, ...]) -> W:
+    """Returns a word of a closed set; raises ValueError for any other."""
+    if word not in allowed:
+        raise ValueError(f"{word!r}, allowed: {', '.join(map(str, allowed))}")
+    found: W = word
+    return found
+
+
 @dataclass(frozen=True)
 class Finding:
     """A named defect with the witness that reproduces it.
@@ -172,10 +181,10 @@ class Finding:
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> Finding:
-        """Returns the finding of a JSON form; raises KeyError for a missing field."""
+        """Returns the finding of a JSON form; raises KeyError or ValueError for a damaged one."""
         return cls(
             form["kind"],
-            form["severity"],
+            _one_of(form["severity"], SEVERITIES),
             form["probe"],
             form["group"],
             form["message"],
@@ -229,7 +238,7 @@ class Result:
         return cls(
             trial=Trial(case, form["implementation"]),
             probe=form["probe"],
-            status=form["status"],
+            status=_one_of(form["status"], STATUSES),
             reason=form["reason"],
             findings=tuple(Finding.from_json(item) for item in form["findings"]),
             numbers={name: from_json_number(value) for name, value in form["numbers"].items()},

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RunError
-from harness.results import Result
+from harness.results import SCHEMA, Result
 
 MANIFEST, RESULTS, SAMPLES = "manifest.json", "results.jsonl", "samples.jsonl"
 
@@ -79,6 +79,26 @@ def newest(results: list[Result]) -> tuple[Result, ...]:
     return tuple(by_question.values())
 
 
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Returns the object in a manifest file; raises RunError for anything else."""
+    mend = f"restore it, or remove it and give the run's command again, which keeps {RESULTS}"
+    try:
+        form = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path}: not JSON ({error.msg} at line {error.lineno}); {mend}.") from None
+    except UnicodeDecodeError:
+        raise RunError(f"{path}: is not text; {mend}.") from None
+    if not isinstance(form, dict):
+        raise RunError(f"{path}: holds a {type(form).__name__} and no manifest; {mend}.")
+    schema = form.get("schema", SCHEMA)
+    if schema != SCHEMA:
+        raise RunError(
+            f"{path}: was written by lossgauge {form.get('lossgauge', 'of another version')} in schema "
+            f"{schema}, this one reads {SCHEMA}; read it with that version."
+        )
+    return form
+
+
 def load_run(path: Path) -> Run:
     """Reads a run directory; raises RunError with the next step when it is missing or damaged."""
     manifest_path = path / MANIFEST
@@ -87,13 +107,7 @@ def load_run(path: Path) -> Run:
             f"{path}: no {MANIFEST} there, so this is not a run directory; `lossgauge list runs` "
             "shows the runs, `lossgauge run` makes one."
         )
-    try:
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise RunError(
-            f"{manifest_path}: not JSON ({error.msg} at line {error.lineno}); restore the file or "
-            "measure again with --fresh."
-        ) from None
+    manifest = read_manifest(manifest_path)
     results_path = path / RESULTS
     results, torn = read_results(results_path) if results_path.exists() else ([], 0)
     return Run(path, manifest, newest(results), torn)

@@ -3,7 +3,8 @@
 The hash of an implementation covers its module, the modules of the same top-level package that it
 imports (found by reading import statements), extension files by content, the declaration of its
 family (oracle and regimes live there), and the versions of the distributions involved. The trap:
-hashing the function alone would reuse a result after a helper one import away has changed.
+hashing the function alone would reuse a result after a helper one import away has changed, and
+hashing where a file lies would measure everything again in another checkout.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pathlib import Path
 from harness.implementation import Implementation
 from harness.suite import Suite
 
+# What `discovery` calls a suite that it loads by path, before the file's name and the mark of its folder.
+LOADED = "lossgauge_suite_"
 # Every function of a closed form: some stand in modules of their own (tier B1, Arb balls).
 ORACLE_PARTS = (
     "terms",
@@ -46,7 +49,7 @@ def source_hash(suite: Suite, implementation: Implementation) -> str:
     declared += [_written(regime.function) for regime in suite.regimes]
     digest = hashlib.sha256("\x1f".join(declared).encode())
     for name in sorted(modules):
-        digest.update(f"{name}={module_hash(name)};".encode())
+        digest.update(f"{_anywhere(name)}={module_hash(name)};".encode())
     return digest.hexdigest()[:16]
 
 
@@ -59,10 +62,14 @@ def _written(value: object) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_written(item) for item in value) + "]"
     if callable(value):
-        return (
-            f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
-        )
+        module = _anywhere(str(getattr(value, "__module__", "")))
+        return f"{module}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     return repr(value)
+
+
+def _anywhere(name: str) -> str:
+    """Returns the name of a module without the mark of its folder, which a file loaded by path carries."""
+    return name.rpartition("_")[0] if name.startswith(LOADED) else name
 
 
 def module_of(function: object) -> str | None:

@@ -136,7 +136,8 @@ def memory(rows: Sequence[Record], suite: str) -> Table | None:
         ),
         table,
         rights(2, 3, 4, 5, 6, 7),
-        "Inputs are excluded from every peak; multiples are of the bytes of the logits.",
+        "Inputs are excluded from every peak; multiples are of the bytes of the logits, of the first "
+        "input where a loss has none.",
     )  # fmt: skip
 
 

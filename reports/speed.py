@@ -173,7 +173,8 @@ def _reason(best: Standing, field: Sequence[Standing], quiet: bool, timed: bool,
         lead = f"{first if timed else 'most accurate'} of the {len(field)} {bar}"
     parts = [lead]
     if best.regimes and not best.nonfinite and not best.lost_elsewhere:
-        parts[0] += f", finite on all {units.counted(best.regimes, 'regime')} of variant {best.variant}"
+        all_of = f"all {units.count(best.regimes)} regimes" if best.regimes > 1 else "the one regime"
+        parts[0] += f", finite on {all_of} of variant {best.variant}"
     if best.error_words:
         parts.append(f"worst error {best.error_words}")
     baseline = against_baseline(race, best.group.implementation) if timed else "not timed"

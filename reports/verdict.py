@@ -101,15 +101,14 @@ def _safety(ranks: Mapping[Group, Standing]) -> str:
         (standing for found in wrong.values() for standing in found),
         key=lambda s: (s.nonfinite, s.errors[0].cases / max(1, s.cases), s.errors[0].cases),
     )
-    where = worst.group.dtype
-    others = f" and {units.counted(len(wrong) - 1, 'other')}" if len(wrong) > 1 else ""
     places = len({standing.group.dtype for standing in ordinary})
     somewhere = " in some dtype" if places > 1 else ""
-    verb = "are" if len(wrong) > 1 else "is"
+    several = len(wrong) > 1
     of = units.counted(len(everyone), "implementation")
     return (
-        f"{worst.group.implementation}{others} of {of} {verb} unsafe{somewhere} "
-        f"({worst.group.implementation} in {where}: {defect_words(worst.errors[:1], worst.cases)})"
+        f"{units.count(len(wrong))} of {of} {'are' if several else 'is'} unsafe{somewhere} "
+        f"({'worst: ' if several else ''}{worst.group.implementation} in {worst.group.dtype}: "
+        f"{defect_words(worst.errors[:1], worst.cases)})"
     )
 
 

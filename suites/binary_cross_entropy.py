@@ -30,9 +30,11 @@ from harness.sample import Shape
 from harness.suite import Shapes
 from suites.examples.binary_cross_entropy import EXAMPLES, IDENTITIES
 from suites.implementations.binary_cross_entropy import (
+    FLOOR,
     NativeModule,
     double_where,
     exact_gradient,
+    floored,
     naive_loop,
     native,
     textbook,
@@ -51,14 +53,13 @@ from suites.mistakes.binary_cross_entropy import KNOWN_BAD
 from suites.oracles.binary_cross_entropy import ORACLE
 from suites.regimes import binary as draw
 
-TORCH_FLOOR = -100.0
-CLAMPED = Contract(log_floor=TORCH_FLOOR)
-CLAMPED_UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"), log_floor=TORCH_FLOOR)
+CLAMPED = Contract(log_floor=FLOOR)
+CLAMPED_UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"), log_floor=FLOOR)
 # In float64 native's gradient is clamped where x (1 - x) is below 1e-12.
 WHERE_FLOAT64_IS_GOOD = Contract(
     dtypes=("float32", "bfloat16", "float16"),
     except_regimes=("underflowing", "certain*", "sure*", "recorded_*", "ladder smallness", "exhaustive *"),
-    log_floor=TORCH_FLOOR,
+    log_floor=FLOOR,
 )
 COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("mean",))
 
@@ -89,7 +90,11 @@ SUITE = Suite(
         Variant("sum", reduction="sum"),
         Variant("none", reduction="none"),
         Variant("weighted", weight=draw.class_weight),
+        Variant("weighted_sum", reduction="sum", weight=draw.class_weight),
+        Variant("weighted_none", reduction="none", weight=draw.class_weight),
         Variant("class_weights", class_weights=(0.5, 3.0), adapt=draw.hard_labels),
+        Variant("class_weights_sum", reduction="sum", class_weights=(0.5, 3.0), adapt=draw.hard_labels),
+        Variant("class_weights_none", reduction="none", class_weights=(0.5, 3.0), adapt=draw.hard_labels),
         Variant("both_gradients", adapt=draw.both_gradients),
     ),
     regimes=(
@@ -145,6 +150,7 @@ SUITE = Suite(
         Implementation(naive_loop, skip=above(batch=256, classes=256), known=LOOP),
         Implementation(textbook, known=TEXTBOOK),
         Implementation(double_where, known=DOUBLE_WHERE),
+        Implementation(floored, contract=CLAMPED),
         Implementation(upcast, contract=CLAMPED_UP_TO_FLOAT32, known=UPCAST),
         Implementation(
             double_where,

@@ -73,7 +73,9 @@ SUITE = Suite(
         Variant("sum", reduction="sum"),
         Variant("none", reduction="none"),
         Variant("weighted", weight=draw.class_weight),
+        Variant("weighted_sum", reduction="sum", weight=draw.class_weight),
         Variant("pos_weight", pos_weight=draw.pos_weight),
+        Variant("pos_weight_sum", reduction="sum", pos_weight=draw.pos_weight),
         Variant(
             "weighted_none",
             reduction="none",
@@ -82,6 +84,8 @@ SUITE = Suite(
             adapt=draw.both_gradients,
         ),
         Variant("class_weights", class_weights=(0.5, 3.0), adapt=draw.hard_labels),
+        Variant("class_weights_sum", reduction="sum", class_weights=(0.5, 3.0), adapt=draw.hard_labels),
+        Variant("class_weights_none", reduction="none", class_weights=(0.5, 3.0), adapt=draw.hard_labels),
         Variant("both_gradients", adapt=draw.both_gradients),
     ),
     regimes=(

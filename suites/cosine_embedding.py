@@ -4,7 +4,8 @@ L = 1 - cos(a, b) for y = 1, max(0, cos(a, b) - margin) for y = -1, gradients to
 forms are in `suites/oracles/cosine_embedding.py`. What guards the division is part of the definition:
 torch adds 1e-12 to the squared norms (`added`), others clamp norms from below (`least`), and each is judged
 by what it declares. The printed form max(0, cos + margin) is another loss, `margin_added`, with a contract
-of its own. The trap: torch's documentation mentions no guard, so short vectors lose their angle unsaid.
+of its own; `stable_guarded` is torch's definition where native breaks. The trap: torch's documentation
+mentions no guard, so short vectors lose their angle unsaid.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from suites.implementations.cosine_embedding import (
     native,
     normalised,
     stable,
+    stable_guarded,
     textbook,
     upcast,
 )
@@ -125,6 +127,7 @@ SUITE = Suite(
             known=MARGIN_ADDED,
         ),
         Implementation(stable, contract=UNGUARDED, known=STABLE),
+        Implementation(stable_guarded),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         Implementation(
             textbook,

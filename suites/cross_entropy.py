@@ -43,23 +43,50 @@ from suites.regimes.invalid import INVALID_LABELS
 from suites.regimes.recorded import recorded_regimes
 from suites.regimes.targets import as_images, ascending_weights, probability_targets, relabelled
 
-INDEX = Contract(variants=("mean", "sum", "none", "weighted", "ignore_index", "images"))
+INDEX = Contract(
+    variants=(
+        "mean",
+        "sum",
+        "none",
+        "weighted",
+        "weighted_sum",
+        "weighted_none",
+        "weighted_ignored",
+        "ignore_index",
+        "images",
+    )
+)
+# One artefact per variant: a weight under another reduction is another line of the same code.
+COMPILED_INDEX = Contract(variants=("mean", "sum", "none", "weighted", "ignore_index", "images"))
+COMPILED_NATIVE = Contract(
+    variants=(
+        *(COMPILED_INDEX.variants or ()),
+        "smoothed",
+        "weighted_smoothed_ignored",
+        "probability",
+    )
+)
 ROWS_ONLY = Contract(
     variants=(
         "mean",
         "sum",
         "none",
         "weighted",
+        "weighted_sum",
+        "weighted_none",
+        "weighted_ignored",
         "ignore_index",
         "smoothed",
+        "weighted_smoothed_sum",
         "weighted_smoothed_ignored",
         "probability",
+        "weighted_probability",
     )
 )
 # Beyond a gap of about 20 float64 keeps too few bits of 1 - p to be right in float32.
 WHERE_FLOAT64_IS_GOOD = Contract(
     dtypes=("float32", "bfloat16", "float16"),
-    variants=("mean", "sum", "none", "weighted", "ignore_index", "images", "smoothed"),
+    variants=(*(INDEX.variants or ()), "smoothed"),
     except_regimes=(
         "infinite_logit",
         "confident",
@@ -94,9 +121,13 @@ SUITE = Suite(
         Variant("sum", reduction="sum"),
         Variant("none", reduction="none"),
         Variant("weighted", weight=ascending_weights),
+        Variant("weighted_sum", weight=ascending_weights, reduction="sum"),
+        Variant("weighted_none", weight=ascending_weights, reduction="none"),
+        Variant("weighted_ignored", weight=ascending_weights, ignore_index=-1, adapt=relabelled),
         Variant("ignore_index", ignore_index=-1, adapt=relabelled),
         Variant("smoothed", label_smoothing=0.1),
         Variant("smoothed_other", label_smoothing=0.1, smoothing_over="others"),
+        Variant("weighted_smoothed_sum", weight=ascending_weights, label_smoothing=0.1, reduction="sum"),
         Variant(
             "weighted_smoothed_ignored",
             weight=ascending_weights,
@@ -105,6 +136,7 @@ SUITE = Suite(
             adapt=relabelled,
         ),
         Variant("probability", adapt=probability_targets),
+        Variant("weighted_probability", weight=ascending_weights, adapt=probability_targets),
         Variant("images", adapt=as_images),
     ),
     regimes=(
@@ -188,12 +220,16 @@ SUITE = Suite(
         Implementation(
             log_softmax_gather,
             name="compiled",
-            contract=INDEX,
+            contract=COMPILED_INDEX,
             known=COMPILED,
             prepare=partial(torch.compile, dynamic=False),
         ),
         Implementation(
-            native, name="compiled_native", known=COMPILED, prepare=partial(torch.compile, dynamic=False)
+            native,
+            name="compiled_native",
+            contract=COMPILED_NATIVE,
+            known=COMPILED,
+            prepare=partial(torch.compile, dynamic=False),
         ),
         Implementation(
             partial(upcast, wide_dtype=torch.float64),

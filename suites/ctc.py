@@ -27,10 +27,11 @@ from suites.implementations.ctc import (
     native,
     native_concatenated,
     native_corrected,
+    rescaled,
     textbook,
     upcast,
 )
-from suites.known.ctc import CORRECTED, LOOP, NATIVE, TEXTBOOK, UNCHECKED_LABEL, UPCAST
+from suites.known.ctc import CORRECTED, LOOP, NATIVE, RESCALED, TEXTBOOK, UNCHECKED_LABEL, UPCAST
 from suites.mistakes.ctc import KNOWN_BAD
 from suites.oracles.ctc import FUSED, ORACLE, PARTIAL
 from suites.regimes import sequences as draw
@@ -41,10 +42,14 @@ NATIVE_CONTRACT = Contract(dtypes=WIDE, derivative=FUSED)
 NATIVE_ONCE = Contract(dtypes=WIDE, variants=("mean", "none"), derivative=FUSED)
 # Tens of thousands of tiny operators in a long sequence.
 LOOP_CONTRACT = Contract(dtypes=WIDE, variants=("mean",), except_regimes=("long", "ladder frames"))
-CORRECTED_CONTRACT = Contract(dtypes=WIDE, variants=("mean", "zero_infinity"))
+CORRECTED_CONTRACT = Contract(dtypes=WIDE, variants=("mean", "zero_infinity", "zero_infinity_sum"))
 # In 16 bits a product of probabilities ends after half a dozen frames: nobody offers that.
 TEXTBOOK_CONTRACT = Contract(dtypes=WIDE, variants=("mean", "none"))
-FOR_LOGITS_CONTRACT = Contract(variants=("mean", "zero_infinity"), derivative=FUSED)
+# One graph per number of frames, unrolled: other shapes are other artefacts, of 8 s of work each.
+COMPILED_CONTRACT = Contract(
+    dtypes=("float32",), variants=("mean",), except_regimes=("long", "one_frame", "ladder *")
+)
+FOR_LOGITS_CONTRACT = Contract(variants=("mean", "zero_infinity", "zero_infinity_none"), derivative=FUSED)
 # Python goes over the frames: asked of what a batch holds, not of thousands of sequences.
 OVER_FRAMES = above(batch=1024)
 # In every format a forbidden class is -inf - (-inf) to native's backward, and a loss near 0 lost.
@@ -65,6 +70,8 @@ SUITE = Suite(
         Variant("sum", reduction="sum"),
         Variant("none", reduction="none"),
         Variant("zero_infinity", zero_infinity=True),
+        Variant("zero_infinity_sum", zero_infinity=True, reduction="sum"),
+        Variant("zero_infinity_none", zero_infinity=True, reduction="none"),
         Variant("blank_last", blank=draw.last_class, adapt=draw.blank_last),
     ),
     regimes=(
@@ -117,8 +124,17 @@ SUITE = Suite(
         Implementation(native_corrected, contract=CORRECTED_CONTRACT, known=CORRECTED),
         Implementation(naive_loop, skip=above(batch=16), contract=LOOP_CONTRACT, known=LOOP),
         Implementation(textbook, skip=OVER_FRAMES, contract=TEXTBOOK_CONTRACT, known=TEXTBOOK),
+        Implementation(rescaled, skip=OVER_FRAMES, contract=TEXTBOOK_CONTRACT, known=RESCALED),
         Implementation(log_space, skip=OVER_FRAMES),
         Implementation(log_space_for_logits, skip=OVER_FRAMES, contract=FOR_LOGITS_CONTRACT),
+        Implementation(
+            rescaled,
+            name="compiled",
+            contract=COMPILED_CONTRACT,
+            skip=above(batch=64),
+            known=RESCALED,
+            prepare=partial(torch.compile, dynamic=False),
+        ),
         Implementation(upcast, contract=Contract(dtypes=HALF, derivative=FUSED), known=UPCAST),
         Implementation(
             partial(upcast, wide_dtype=torch.float64),

@@ -58,6 +58,8 @@ SUITE = Suite(
         Variant("delta_two", delta=2.0),
         Variant("delta_huge", delta=1e4, adapt=draw.in_units_of("delta")),
         Variant("weighted", weight=draw.ascending_weights),
+        Variant("weighted_sum", weight=draw.ascending_weights, reduction="sum"),
+        Variant("weighted_none", weight=draw.ascending_weights, reduction="none"),
         Variant("missing", ignore_nan=True, adapt=draw.with_missing),
     ),
     regimes=(

@@ -55,6 +55,8 @@ WHERE_FLOAT64_IS_GOOD = Contract(
         "sum",
         "none",
         "log_target",
+        "log_target_sum",
+        "log_target_none",
         "from_logits",
     ),
     except_regimes=("masked", "zeros", "one_hot"),
@@ -62,6 +64,16 @@ WHERE_FLOAT64_IS_GOOD = Contract(
 # Six compiled artefacts in a quick sweep: two forms at the usual shape and the timed one.
 COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("batchmean",))
 COMPILED_HALF = Contract(dtypes=("float32", "bfloat16"), variants=("batchmean",))
+
+
+# Sixty-three rows: a number that no rung of the ladder over rows has, since a skip ends a ladder.
+ONE_CLASS = Shape(63, 1)
+
+
+def one_class(shape: Shape) -> str | None:
+    """Says why a form with an epsilon is not asked of one class: its divergence is the epsilon alone."""
+    return "of one class only the epsilon is left, below the rounding of 1" if shape == ONE_CLASS else None
+
 
 SUITE = Suite(
     name="kl_div",
@@ -81,6 +93,8 @@ SUITE = Suite(
         Variant("none", reduction="none"),
         Variant("both_gradients", adapt=draw.both_gradients),
         Variant("log_target", log_target=True, adapt=draw.both_gradients_of_logarithms),
+        Variant("log_target_sum", log_target=True, reduction="sum", adapt=draw.logarithms),
+        Variant("log_target_none", log_target=True, reduction="none", adapt=draw.logarithms),
         Variant("from_logits", from_logits=True),
     ),
     regimes=(
@@ -93,6 +107,7 @@ SUITE = Suite(
         Regime(draw.zeros),
         Regime(draw.masked),
         Regime(draw.one_hot),
+        Regime(draw.excluded),
         Regime(draw.tiny_targets),
         Regime(draw.unnormalised),
         Regime(draw.confident),
@@ -138,7 +153,12 @@ SUITE = Suite(
             names="classes in a row",
         ),
     ),
-    shapes=Shapes(timed=(Shape(64, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
+    shapes=Shapes(
+        covering=(Shape(1, 3), Shape(7, 10), ONE_CLASS, Shape(64, 1001)),
+        timed=(Shape(64, 1000),),
+        slow_regime="",
+        clocked=("float32", "bfloat16"),
+    ),
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(NativeModule, name="native_module", known=MODULE),
@@ -146,7 +166,9 @@ SUITE = Suite(
         Implementation(textbook, known=TEXTBOOK),
         Implementation(xlogy, known=COMPOSED),
         Implementation(double_where, known=CUT),
-        Implementation(epsilon_inside, contract=Contract(epsilon=EPSILON), known=EPSILON_FORM),
+        Implementation(
+            epsilon_inside, contract=Contract(epsilon=EPSILON), skip=one_class, known=EPSILON_FORM
+        ),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         Implementation(
             textbook,
@@ -190,6 +212,13 @@ SUITE = Suite(
             check="gradient*",
             regime="equal",
             variant=("from_logits", "both_gradients"),
+        ),
+        Blind(
+            "p is so close to q that 3 % of what is left of the gradient are a few roundings",
+            check="gradient*",
+            null="0.97 of it",
+            regime="nearer",
+            variant="from_logits",
         ),
     ),
     examples=EXAMPLES,

@@ -55,6 +55,7 @@ SUITE = Suite(
         Variant("sum", reduction="sum"),
         Variant("none", reduction="none"),
         Variant("weighted", weight=draw.ascending_weights),
+        Variant("weighted_sum", weight=draw.ascending_weights, reduction="sum"),
         Variant("weighted_none", weight=draw.ascending_weights, reduction="none"),
         Variant("missing", ignore_nan=True, adapt=draw.with_missing),
     ),

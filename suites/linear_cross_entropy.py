@@ -46,10 +46,12 @@ from suites.regimes.targets import ascending_weights, relabelled
 
 IGNORING = ("ignore_index",)
 UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
-INDEX = Contract(variants=("mean", "sum", "none", "biased", "weighted_ignored"))
+INDEX = Contract(
+    variants=("mean", "sum", "none", "biased", "weighted_sum", "weighted_none", "weighted_ignored")
+)
 # The same function again, and the slowest one: fewer variants show as much of them.
-AS_A_MODULE = Contract(variants=("mean", "biased", "weighted_smoothed"))
-A_LOOP = Contract(variants=("mean", "none", "weighted_ignored"))
+AS_A_MODULE = Contract(variants=("mean", "biased", "weighted_smoothed", "weighted_smoothed_sum"))
+A_LOOP = Contract(variants=("mean", "none", "weighted_sum", "weighted_ignored"))
 WHERE_FLOAT64_IS_GOOD = Contract(
     dtypes=("float32", "bfloat16", "float16"),
     except_regimes=("confident", "poisoned", "ladder gap", "exhaustive gap"),
@@ -73,8 +75,11 @@ SUITE = Suite(
         Variant("sum", reduction="sum"),
         Variant("none", reduction="none", adapt=draw.biased),
         Variant("biased", adapt=draw.biased),
+        Variant("weighted_sum", weight=ascending_weights, reduction="sum"),
+        Variant("weighted_none", weight=ascending_weights, reduction="none"),
         Variant("weighted_ignored", weight=ascending_weights, ignore_index=-1, adapt=relabelled),
         Variant("weighted_smoothed", weight=ascending_weights, label_smoothing=0.1, adapt=draw.biased),
+        Variant("weighted_smoothed_sum", weight=ascending_weights, label_smoothing=0.1, reduction="sum"),
     ),
     regimes=(
         Regime(draw.unit),

@@ -43,7 +43,7 @@ UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 # logsigmoid is right in float64; 0 * inf is NaN in every format, and the slope of the target cancels.
 WHERE_FLOAT64_IS_GOOD = Contract(
     dtypes=("float32", "bfloat16", "float16"),
-    variants=("mean", "sum", "none", "weighted"),
+    variants=("mean", "sum", "none", "weighted", "weighted_sum", "weighted_none"),
     except_regimes=("infinite", "infinite_wrong"),
 )
 
@@ -57,6 +57,8 @@ SUITE = Suite(
         Variant("sum", reduction="sum", adapt=draw.in_rows),
         Variant("none", reduction="none", adapt=draw.in_rows),
         Variant("weighted", weight=draw.class_weight, adapt=draw.in_rows),
+        Variant("weighted_sum", weight=draw.class_weight, reduction="sum", adapt=draw.in_rows),
+        Variant("weighted_none", weight=draw.class_weight, reduction="none", adapt=draw.in_rows),
         Variant("both_gradients", adapt=draw.both_gradients_in_rows),
     ),
     regimes=(

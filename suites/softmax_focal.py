@@ -39,13 +39,24 @@ UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 # Where 1 - p_t keeps too few bits even in float64; at gamma = 1/2 ignored rows are NaN in every format.
 WHERE_FLOAT64_IS_GOOD = Contract(
     dtypes=("float32", "bfloat16", "float16"),
-    variants=("mean", "sum", "none", "weighted", "ignore_index", "gamma_zero"),
+    variants=(
+        "mean",
+        "sum",
+        "none",
+        "weighted",
+        "weighted_sum",
+        "weighted_none",
+        "weighted_ignored",
+        "ignore_index",
+        "gamma_zero",
+    ),
     except_regimes=(
         "confident",
         "wide",
         "near_overflow",
         "recorded_digits_late",
         "poisoned",
+        "infinite_logit",
         "ladder gap",
         "exhaustive gap",
     ),
@@ -70,6 +81,9 @@ SUITE = Suite(
         Variant("sum", reduction="sum"),
         Variant("none", reduction="none"),
         Variant("weighted", alpha=ascending_weights),
+        Variant("weighted_sum", alpha=ascending_weights, reduction="sum"),
+        Variant("weighted_none", alpha=ascending_weights, reduction="none"),
+        Variant("weighted_ignored", alpha=ascending_weights, ignore_index=-1, adapt=relabelled),
         Variant("ignore_index", ignore_index=-1, adapt=relabelled),
         Variant("gamma_zero", gamma=0.0),
         Variant("gamma_half", gamma=0.5),
@@ -88,6 +102,7 @@ SUITE = Suite(
         Regime(partial(draw.ignored, share=1.0), name="ignored_all", needs=IGNORING),
         Regime(draw.poisoned, needs=IGNORING),
         Regime(draw.nan_logit),
+        Regime(draw.infinite_logit),
         recorded_regimes()[2],
     ),
     ladders=(

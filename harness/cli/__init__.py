@@ -7,6 +7,7 @@ import neither torch nor pandas nor matplotlib, so verbs import what they need i
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,11 @@ VERBS = {
     "show": "Show everything that is stored about one trial.",
     "init": "Write a commented lossgauge.toml.",
 }
+
+# What the machine refuses, and no fault of ours: disk, quota, rights, open files.
+REFUSED = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.EIO}
+)
 
 
 class Verbs(click.Group):
@@ -91,6 +97,14 @@ def own_packages() -> None:
             )
 
 
+def _before_the_verb(error: click.NoSuchOption) -> str:
+    """Says where an option of all verbs stands that was given to one of them; "" for any other option."""
+    everywhere = {name for parameter in lossgauge.params for name in parameter.opts}
+    if error.ctx is None or error.option_name not in everywhere:
+        return ""
+    return f"It stands before the verb: lossgauge {error.option_name} {error.ctx.info_name} ..."
+
+
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Runs the command line; a user's mistake is one sentence on stderr and its exit code."""
     try:
@@ -103,7 +117,15 @@ def main(arguments: Sequence[str] | None = None) -> Any:
         return end.exit_code
     except click.ClickException as error:
         error.show()
+        if isinstance(error, click.NoSuchOption) and (place := _before_the_verb(error)):
+            click.echo(place, err=True)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        named = f"{error.filename}: " if error.filename else ""
+        click.echo(f"lossgauge: {named}{error.strerror}; mend that and give the command again.", err=True)
+        return 3
     except (click.Abort, KeyboardInterrupt):
         click.echo("lossgauge: interrupted", err=True)
         return 130

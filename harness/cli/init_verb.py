@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.errors import UsageError
+from harness.errors import UsageError, writing
 
 TEMPLATE = """\
 # lossgauge.toml: read by `lossgauge run` and `lossgauge plan` from the working directory.
@@ -49,5 +49,6 @@ def command(force: bool) -> None:
     path = Path("lossgauge.toml")
     if path.exists() and not force:
         raise UsageError("init: lossgauge.toml is already here; --force overwrites it.")
-    path.write_text(TEMPLATE, encoding="utf-8")
+    with writing(path, "go to a folder that takes files", UsageError):
+        path.write_text(TEMPLATE, encoding="utf-8")
     click.echo(f"wrote {path}")

@@ -1,16 +1,32 @@
-"""`lossgauge list`: what there is to choose from."""
+"""`lossgauge list`: what there is to choose from.
+
+Suites stand first, adapters of released packages apart below them, and alone as `list adapters`. The trap:
+an adapter cannot be loaded without its package, so all that is told of it is its declaration.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
+from harness.cli.list_adapters import HEADING, adapter_forms
 from harness.cli.rows import TABLES, table
 from harness.errors import UsageError, unknown
 
-WHAT = ("suites", "implementations", "regimes", "variants", "dtypes", "devices", "probes", "runs")
+WHAT = (
+    "suites",
+    "implementations",
+    "regimes",
+    "variants",
+    "dtypes",
+    "devices",
+    "probes",
+    "adapters",
+    "runs",
+)
 
 
 @click.command("list", short_help="List what there is.")
@@ -31,7 +47,10 @@ def command(
     as_table: bool,
     as_json: bool,
 ) -> None:
-    """List suites (default), implementations, regimes, variants, dtypes, devices, probes or runs."""
+    """List suites (default), implementations, regimes, variants, dtypes, devices, probes, adapters or runs.
+
+    Adapters hold released packages against the suites; they stand below the suites and are asked apart.
+    """
     if describe is not None:
         click.echo(_page(describe), nl=False)
         return
@@ -41,16 +60,33 @@ def command(
     if as_table:
         click.echo(_counted(suite, layout))
         return
-    rows = _runs() if what == "runs" else _rows(what, suite)
+    # Whoever names suites has said what to list.
+    adapters = adapter_forms() if what == "adapters" or (what == "suites" and not suite) else []
+    rows: list[tuple[str, str]] = []
+    if what == "runs":
+        rows = _runs()
+    elif what != "adapters":
+        rows = _rows(what, suite)
+    apart = _named(adapters)
     if layout in TABLES:
-        click.echo(table(layout, ("name", "about"), rows))
+        click.echo(table(layout, ("name", "about"), [*rows, *apart]))
         return
     if layout == "json":
-        click.echo(json.dumps([{"name": name, "about": about} for name, about in rows], indent=1))
+        forms = [{"name": name, "about": about} for name, about in rows]
+        click.echo(json.dumps([*forms, *adapters], indent=1))
         return
+    between = ["", HEADING] if rows and apart else []
+    for line in (*_aligned(rows), *between, *_aligned(apart)):
+        click.echo(line)
+
+
+def _named(adapters: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(form["name"], form["about"]) for form in adapters]
+
+
+def _aligned(rows: list[tuple[str, str]]) -> list[str]:
     width = max((len(name) for name, _ in rows), default=0)
-    for name, about in rows:
-        click.echo(f"{name:<{width}}  {about}".rstrip())
+    return [f"{name:<{width}}  {about}".rstrip() for name, about in rows]
 
 
 def _page(reference: str) -> str:
@@ -63,7 +99,10 @@ def _page(reference: str) -> str:
 
 
 def _counted(references: tuple[str, ...], layout: str) -> str:
-    """Returns the table of what the suites declare, with a line of sums, in the form that is asked for."""
+    """Returns the table of what the suites declare, with a line of sums, in the form that is asked for.
+
+    Without references the adapters follow, uncounted.
+    """
     from harness.cli.description import HEADS, counts
     from harness.discovery import Selection, discover
 
@@ -71,21 +110,25 @@ def _counted(references: tuple[str, ...], layout: str) -> str:
     for sentence in found.broken:
         click.echo(sentence, err=True)
     numbers = {name: counts(suite) for name, suite in found.suites.items()}
+    adapters = [] if references else adapter_forms()
     if layout == "json":
-        return json.dumps(
-            [dict(zip(HEADS, (name, *row), strict=True)) for name, row in numbers.items()], indent=1
-        )
+        forms = [dict(zip(HEADS, (name, *row), strict=True)) for name, row in numbers.items()]
+        return json.dumps([*forms, *({HEADS[0]: form.pop("name"), **form} for form in adapters)], indent=1)
     sums = tuple(sum(column) for column in zip(*numbers.values(), strict=True))
     lines = [(name, *map(str, row)) for name, row in [*numbers.items(), (f"{len(numbers)} suites", sums)]]
     if layout in TABLES:
-        return table(layout, HEADS, lines)
+        apart = [(f"{name} ({about})", *[""] * (len(HEADS) - 1)) for name, about in _named(adapters)]
+        return table(layout, HEADS, [*lines, *apart])
     widths = [max(len(line[place]) for line in (HEADS, *lines)) for place in range(len(HEADS))]
-    return "\n".join(
+    counted = [
         "  ".join(
             f"{text:>{width}}" if place else f"{text:<{width}}" for place, (text, width) in cells
         ).rstrip()
         for cells in (list(enumerate(zip(line, widths, strict=True))) for line in (HEADS, *lines))
-    )
+    ]
+    if adapters:
+        counted += ["", HEADING, *_aligned(_named(adapters))]
+    return "\n".join(counted)
 
 
 def _rows(what: str, references: tuple[str, ...]) -> list[tuple[str, str]]:

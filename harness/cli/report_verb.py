@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from harness.errors import UsageError
+from harness.errors import UsageError, writing
 
 
 @click.command("report", short_help="Write the report again.")
@@ -39,7 +39,8 @@ def command(
     for path in runs or (Path("runs/latest"),):
         page = write_report(load_run(path), look, lambda sentence: click.echo(sentence, err=True))
         if output is not None:
-            page = Path(shutil.copyfile(page, output))
+            with writing(output, "give -o a file in a folder that exists and takes files", UsageError):
+                page = Path(shutil.copyfile(page, output))
         click.echo(f"report {page}")
         if open_page:
             webbrowser.open(page.resolve().as_uri())

@@ -1,22 +1,23 @@
 """`lossgauge run`: the composition root of a measurement, from flags to report.
 
 The trap: the exit code says whether the run is complete, never what it found; findings are the
-business of the report and of `check`.
+business of the report.
 """
 
 from __future__ import annotations
 
 import shlex
-import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from harness import __version__
+from harness.claim import claimed
 from harness.cli.axes import Settled, axes_options, settled_plan
 from harness.cli.progress import Progress, headline, plan_line
 from harness.cli.run_options import engine_of, fitting_workers, measure, retried, run_options, shard
@@ -57,19 +58,22 @@ def command(ctx: click.Context, /, config_file: Path | None, **flags: Any) -> No
     progress = Progress(
         quiet=ctx.obj["quiet"], verbose=ctx.obj["verbose"], heartbeat_seconds=flags["heartbeat"]
     )
-    with engine_of(flags["engine"], flags["address"]) as engine:
-        form = _begin(folder, flags, settled, discovered, plan)
-        progress.say(headline(form, folder))
-        progress.say(plan_line(plan))
-        results, interrupted, runner = _measured(
-            folder, flags, settled, discovered, plan, retry, engine, progress
+    with claimed(folder):
+        with engine_of(flags["engine"], flags["address"]) as engine:
+            form = _begin(folder, flags, settled, discovered, plan)
+            progress.say(headline(form, folder))
+            progress.say(plan_line(plan))
+            for sentence in discovered.broken:
+                progress.say(f"! left out: {sentence}")
+            results, interrupted, runner = _measured(
+                folder, flags, settled, discovered, plan, retry, engine, progress
+            )
+        _finish(
+            folder, form, plan, discovered, settled, results, runner, interrupted, time.monotonic() - start
         )
-    _finish(folder, form, plan, discovered, settled, results, runner, interrupted, time.monotonic() - start)
-    if runner.reused:
-        progress.say(f"{count(runner.reused)} answers reused from {folder}")
-    page = None
-    if not flags["no_report"]:
-        page = _report(folder, progress)
+        if runner.reused:
+            progress.say(f"{count(runner.reused)} answers reused from {folder}")
+        page = None if flags["no_report"] else _report(folder, progress)
     if interrupted:
         progress.say(
             f"interrupted: everything measured is in {folder}; continue with: {shlex.join(_command())}"
@@ -91,6 +95,7 @@ def _begin(
     from harness.manifest import (
         manifest_form,
         refuse_other_machine,
+        refuse_other_plan,
         stored_manifest,
         suite_forms,
         write_manifest,
@@ -100,8 +105,10 @@ def _begin(
     if not flags["resume"] and folder.exists():
         _empty(folder)
     before = stored_manifest(folder)
-    if before is not None and not flags["allow_different"]:
-        refuse_other_machine(folder, before, environment)
+    if before is not None:
+        refuse_other_plan(folder, before, plan, settled.values["seed"])
+        if not flags["allow_different"]:
+            refuse_other_machine(folder, before, environment)
     form = manifest_form(
         plan,
         discovered,
@@ -133,17 +140,17 @@ def _empty(folder: Path) -> None:
 
 
 def _point_latest(folder: Path) -> None:
-    """Lets runs/latest name the newest run beside it, as a link or, where links fail, a text file."""
+    """Lets runs/latest name the newest run of the folder `runs`.
+
+    Anywhere else, and where `latest` is no link, the name is the user's and is left alone.
+    """
     latest = folder.parent / "latest"
-    if folder.name == "latest":
+    theirs = latest.exists() and not latest.is_symlink()
+    if theirs or folder.parent.name != "runs" or folder.name == "latest":
         return
-    if latest.is_dir() and not latest.is_symlink():
-        shutil.rmtree(latest)
-    latest.unlink(missing_ok=True)
-    try:
+    with suppress(OSError):  # a file system without links has no latest
+        latest.unlink(missing_ok=True)
         latest.symlink_to(folder.name, target_is_directory=True)
-    except OSError:
-        latest.write_text(folder.name + "\n", encoding="utf-8")
 
 
 def _measured(

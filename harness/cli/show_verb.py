@@ -72,6 +72,8 @@ def command(
         )
     run = load_run(run_path)
     if trial is None:
+        if not run.results:
+            raise UsageError(f"show --worst: {run_path} holds no result; nothing has been measured there.")
         click.echo(_listed(_worst(run, worst or 0), layout))
         return
     wanted = parse_trial(trial).id

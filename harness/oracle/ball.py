@@ -178,7 +178,9 @@ def _denominator(
         n: v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for n, v in options.items()
     }
     parts = form.denominator(widened, prepared).double().expand(count)
-    return sum((arb(value) for value in parts.tolist()), arb(0))
+    # Rows mostly add the same, and Arb adds one at a time.
+    values, counts = np.unique(parts.numpy(), return_counts=True)
+    return sum((arb(v) * int(n) for v, n in zip(values.tolist(), counts.tolist(), strict=True)), arb(0))
 
 
 def _divided(numerator: Any, denominator: Any) -> Any:

@@ -19,7 +19,6 @@ from harness.oracle.doubled import Doubled, pair_of
 from harness.oracle.elementary import mended
 from harness.oracle.pair import Pair, minus, order_free_sum, plus, product, ratio
 
-
 # A MiB of high parts.
 HELD_PRODUCTS = 1 << 17
 
@@ -150,6 +149,14 @@ def _logistic(a: Any) -> Doubled:
     return _where(a.high > 0, share, _multiplied(power, share))
 
 
+def _maximum_of(a: Any, *where: Any, **more: Any) -> Any:
+    """Returns the largest number of all, or with an axis what `torch.max` returns there."""
+    if where or more:
+        return _largest(a, *where, **more)
+    flat = Doubled(a.high.reshape(-1), a.low.reshape(-1))
+    return _largest(flat, 0)[0]
+
+
 def _largest(a: Any, dim: int, keepdim: bool = False) -> tuple[Doubled, Tensor]:
     _, place = a.high.max(dim, keepdim=True)
     top = Doubled(a.high.gather(dim, place), a.low.gather(dim, place))
@@ -266,7 +273,7 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "where": _where,
     "sum": _summed,
     "mean": _averaged,
-    "max": _largest,
+    "max": _maximum_of,
     "scatter": _scattered,
     "scatter_add": _scatter_added,
     "masked_fill": _masked,

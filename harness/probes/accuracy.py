@@ -8,6 +8,8 @@ statistics of the rest, else the worst implementation shows the best numbers.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from harness.judge import Judgement, Yardstick
 from harness.metrics import Spread, spread
 from harness.observation import Observation, observe
 from harness.oracle.reduction import Array, exact_sum
+from harness.oracle.truth import RowTruth
 from harness.outcome import severity
 from harness.results import Finding
 from harness.standard import Standard
@@ -91,13 +94,34 @@ def reduction_eta(error: float, stand: Standard) -> float | None:
     if reduction == "none" or losses.size == 0:
         return None
     form = stand.loss.form
-    weight = abs(exact_sum(stand.row_truth.denominator)) if reduction == "mean" else 1.0
-    total = exact_sum(np.abs(losses))
+    total, weight = _sums(_ByIdentity(stand.row_truth))
+    if reduction != "mean":
+        weight = 1.0
     if not (weight > 0 and math.isfinite(weight) and math.isfinite(total)):
         return None
     allowed = (2.0 + math.log2(losses.size)) * form.roundoff * (total / weight)
     # Half of the smallest number of float64 would be 0.
     return error / max(allowed, form.smallest_subnormal)
+
+
+@dataclass(frozen=True, eq=False)
+class _ByIdentity:
+    """The truth of some rows as a key; arrays have no hash."""
+
+    rows: RowTruth
+
+    def __hash__(self) -> int:
+        return id(self.rows)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and self.rows is other.rows
+
+
+# All implementations of a block are judged by the same rows, one after another.
+@lru_cache(maxsize=2)
+def _sums(key: _ByIdentity) -> tuple[float, float]:
+    """Returns sum |L_i| and |denominator| of some rows."""
+    return exact_sum(np.abs(key.rows.losses)), abs(exact_sum(key.rows.denominator))
 
 
 def _gradient_numbers(

@@ -7,6 +7,9 @@ trap: a reduction would hide all but one of them, so who takes no `reduction` is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from harness.block import OpenBlock
@@ -16,7 +19,7 @@ from harness.observation import observe
 from harness.regime import Exhaustive
 from harness.results import EXHAUSTIVE_PREFIX, Finding
 from harness.sample import Shape
-from harness.standard import standard
+from harness.standard import Standard, standard
 from harness.units import count, counted
 
 NAME = "overflow"
@@ -37,11 +40,8 @@ def every_value(
     stand = block.kept(
         ("exhaustive", exhaustive.name),
         name,
-        lambda definition: standard(
-            block.suite, *draw_exhaustive(exhaustive, case, block.suite), case.dtype, definition
-        ),
+        lambda definition: _standard(block, exhaustive, definition),
     )
-    stand = stand.under(torch.ones_like(stand.upstream))
     seen = observe(block.bound_for(name, stand.options), stand, case.dtype, case.device, NAME)
     if seen.loss_judgement is None or seen.gradient_judgements is None:
         return {}, [finding for finding in seen.findings if finding.severity != "note"]
@@ -70,3 +70,10 @@ def every_value(
         for kind, finding in worst.items()
     ]
     return numbers, findings
+
+
+def _standard(block: OpenBlock, exhaustive: Exhaustive, definition: Mapping[str, Any]) -> Standard:
+    """Returns the standard of all values under an upstream gradient of 1."""
+    case = block.case
+    stand = standard(block.suite, *draw_exhaustive(exhaustive, case, block.suite), case.dtype, definition)
+    return stand.under(torch.ones_like(stand.upstream))

@@ -54,6 +54,7 @@ class Climb:
     def __init__(self, block: OpenBlock, name: str, ladder: Ladder, callables: dict[str, Bound]) -> None:
         self._block, self._name, self._ladder, self._callables = block, name, ladder, callables
         self._seen: dict[float, Observation] = {}
+        self._wrong: dict[float, tuple[Defect | Finding, ...]] = {}
 
     def first(self, event: Event) -> tuple[float, Finding] | None:
         """Returns the first value at which an event is met on the way up, and its finding."""
@@ -71,8 +72,10 @@ class Climb:
         return None
 
     def _met(self, value: float, event: Event) -> bool:
-        seen = self._asked(value)
-        return any(map(event.is_met, seen.defects)) or any(map(event.is_met, seen.findings))
+        if value not in self._wrong:
+            seen = self._asked(value)
+            self._wrong[value] = (*seen.defects, *seen.findings)
+        return any(map(event.is_met, self._wrong[value]))
 
     def _finding(self, value: float, event: Event) -> Finding:
         """Returns what met an event with its witness, which nobody needs of the other rungs."""

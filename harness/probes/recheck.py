@@ -53,7 +53,7 @@ def wrong_under_the_clock(
     if overwritten(answer.sample, known.sample):
         return None
     several = upstream_for(known.sample, known.options)
-    stand = known.under(torch.ones_like(known.upstream) if several is None else several)
+    stand = block.under(torch.ones_like(known.upstream) if several is None else several, name)
     with torch_state_kept():
         calm = answered(bound, stand, block.case.device, probe)
     if calm.loss is None or calm.gradients is None:

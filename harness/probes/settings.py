@@ -10,6 +10,7 @@ put back after *each* question.
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,9 +29,20 @@ class Setting:
     write: Callable[[Any], object]
 
 
+SUBNORMAL = 2.0**-1070
+
+
 def flushes_subnormals() -> bool:
-    """Tells whether this thread takes subnormal numbers for 0, which torch only shows by doing it."""
-    return bool(torch.tensor(2.0**-1070, dtype=torch.float64) * 0.5 == 0)
+    """Tells whether this thread takes subnormal numbers for 0, which only multiplying one shows.
+
+    Python's own floats are multiplied under the same mode of the processor as torch's are.
+    """
+    return SUBNORMAL * 0.5 == 0
+
+
+def put_filters(held: list[Any]) -> None:
+    """Puts the warnings filters back; "error" left behind makes an exception of anybody's warning."""
+    warnings.filters[:] = held  # type: ignore[index]
 
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType(
@@ -48,6 +60,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         "autocast on the CPU": Setting(
             lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)
         ),
+        "the warnings filters": Setting(lambda: list(warnings.filters), put_filters),
         "the flushing of subnormals": Setting(flushes_subnormals, torch.set_flush_denormal),
     }
 )
@@ -71,8 +84,9 @@ def _comparable(state: object) -> object:
     if isinstance(state, torch.Tensor):
         return state.numpy().tobytes()
     if isinstance(state, tuple):
-        return tuple(_comparable(part) for part in state)
-    return state.tobytes() if isinstance(state, np.ndarray) else state
+        # Python's own words are a tuple of their own, which compares as it is.
+        return tuple(part.tobytes() if isinstance(part, np.ndarray) else part for part in state)
+    return state
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 from harness.block import Answer, OpenBlock
 from harness.calling import failure
 from harness.judge import Yardstick
-from harness.observation import observe
+from harness.observation import answered
 from harness.oracle.reduction import Array
 from harness.outcome import KINDS
 from harness.witness import plain_finding
@@ -38,7 +38,7 @@ def spread_over_seeds(block: OpenBlock, name: str) -> Answer:
         return Answer(status or "skipped", reason)
     for repeat in range(SEEDS):
         stand = block.standard(name, repeat)
-        seen = observe(bound, stand, block.case.dtype, block.case.device, NAME, described_defects=False)
+        seen = answered(bound, stand, block.case.device, NAME)
         if seen.status != "ok":
             return Answer(seen.status, seen.reason)
         wanted = stand.sample.gradients[0] if stand.sample.gradients else ""

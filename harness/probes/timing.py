@@ -24,11 +24,11 @@ from torch import Tensor
 
 from harness.block import OpenBlock
 from harness.calling import Bound, failure, gradients_of, leaves, torch_state_kept
-from harness.observation import Observation, answered, judged
+from harness.observation import Observation, answered, judged, private_upstream
 from harness.probes.recheck import TimedAnswer, recheck, wrong_under_the_clock
 from harness.results import Status
 from harness.sample import Sample
-from harness.standard import upstream_for
+from harness.standard import asked_upstream, upstream_for
 from harness.stats import half_width
 
 NAME = "timing"
@@ -36,6 +36,8 @@ Pass = Literal["forward", "backward", "both"]
 PASSES: tuple[Pass, ...] = get_args(Pass)
 POOL = 8
 POOL_BYTES = 1 << 28
+# Building the graphs of a backward block takes no longer than so many blocks.
+GRAPH_BLOCKS = 10
 # Forward and backward alone are shown beside the ranking pass and timed in every fourth round.
 SIDE_ROUNDS = 4
 
@@ -68,9 +70,10 @@ class Runner:
 
     name: str
     bound: Bound
-    # What it answered before timing; judged by the first process alone, which looks again.
+    # What it answered before timing; with numbers in the first process alone, which looks again.
     before: Observation
-    loops: dict[str, int] = field(default_factory=dict)
+    # Calls per block, by pass.
+    loops: dict[str, int]
     seconds: list[float] = field(default_factory=list)
     timed_sample: Sample | None = None
     last: TimedAnswer | None = None
@@ -142,8 +145,7 @@ def _ready(
         begin(name)
         try:
             bound = block.bound(name)
-            stand = block.standard(name)
-            seen = answered(bound, stand, block.case.device, NAME)
+            seen = _seen_before(block, name, bound, judge_it=looks_again)
             if seen.status != "ok" or any(
                 f.kind in ("raises", "shape", "no_gradient") for f in seen.findings
             ):
@@ -158,14 +160,32 @@ def _ready(
                     }
                 )
                 continue
-            runner = Runner(name, bound, judged(seen, stand, NAME) if looks_again else seen)
-            for kind in PASSES:
-                runner.loops[kind] = _calibrated(block, runner, kind, measure)
+            runner = Runner(name, bound, seen, _calibrated(block, bound, measure))
         except BaseException as error:  # an implementation that calls sys.exit costs itself only
             _failed(name, error, emit)
             continue
         runners.append(runner)
     return runners
+
+
+def _seen_before(block: OpenBlock, name: str, bound: Bound, *, judge_it: bool) -> Observation:
+    """Returns what an implementation answers before it is timed.
+
+    Who does not look again needs no truth of it, only that there is a loss of its shape and gradients.
+    """
+    device = block.case.device
+    if judge_it:
+        stand = block.standard(name)
+        return judged(answered(bound, stand, device, NAME), stand, NAME)
+    stored, options = block.drawn()
+    upstream, sample = asked_upstream(stored, options), leaves(stored, device)
+    with block.ledger.spending("implementation"):
+        loss = bound.loss(sample.tensors)
+        if loss.shape != upstream.shape:
+            return Observation("skipped", "does not answer; see accuracy")
+        found = gradients_of(loss, sample, private_upstream(upstream, device, loss.dtype))
+    missing = any(gradient is None for gradient in found.values())
+    return Observation("skipped", "does not answer; see accuracy") if missing else Observation("ok")
 
 
 def _failed(name: str, error: BaseException, emit: Emit) -> None:
@@ -175,16 +195,34 @@ def _failed(name: str, error: BaseException, emit: Emit) -> None:
     emit({"failed": {"name": name, "status": status or "skipped", "reason": reason}})
 
 
-def _calibrated(block: OpenBlock, runner: Runner, kind: Pass, measure: Measure) -> int:
-    """Returns how many calls last about a block; the second of two single calls is the guide."""
+def _calibrated(block: OpenBlock, bound: Bound, measure: Measure) -> dict[str, int]:
+    """Returns by pass how many calls last about a block; the second of two single calls is the guide."""
     for _ in range(2):
-        seconds = _timed(block, runner.bound, kind, 1)[0]["wall_seconds"]
-    loops = max(1, round(measure.block_seconds / max(seconds, 1e-7)))
-    if kind == "backward":
-        # Every graph of the block is alive at once.
-        size = 16 * max(block.drawn()[0].input_bytes, 1)
-        loops = min(loops, max(1, POOL_BYTES // size), 512)
+        forward, backward = _single_call(block, bound)
+    seconds = {"forward": forward, "backward": backward, "both": forward + backward}
+    loops = {kind: max(1, round(measure.block_seconds / max(t, 1e-7))) for kind, t in seconds.items()}
+    # Every graph of the block is alive at once, and where forward computes the gradients each takes long.
+    size = 16 * max(block.drawn()[0].input_bytes, 1)
+    graphs = min(POOL_BYTES // size, round(GRAPH_BLOCKS * measure.block_seconds / max(forward, 1e-7)), 512)
+    loops["backward"] = max(1, min(loops["backward"], graphs))
     return loops
+
+
+def _single_call(block: OpenBlock, bound: Bound) -> tuple[float, float]:
+    """Returns the seconds of one forward and of the backward behind it."""
+    (stored, options), device = block.drawn(), block.case.device
+    sample, upstream = leaves(stored, device), upstream_for(stored, options)
+    upstream = None if upstream is None else upstream.to(device)
+    _synchronise(device)
+    start = time.perf_counter()
+    loss = bound.loss(sample.tensors)
+    _synchronise(device)
+    between = time.perf_counter()
+    gradients_of(loss, sample, upstream)
+    _synchronise(device)
+    end = time.perf_counter()
+    block.ledger.book("implementation", end - start)
+    return between - start, end - between
 
 
 def _round(

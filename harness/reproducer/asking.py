@@ -22,7 +22,7 @@ from harness.inputs import draw_exhaustive
 from harness.observation import observe
 from harness.reproducer.reproduction import EXHAUSTIVE, NoReproducerError, Reproduction
 from harness.reproducer.retelling import Retelling, Rows, cut, row_of
-from harness.reproducer.running import failure_of
+from harness.reproducer.running import ended
 from harness.reproducer.script import script
 from harness.results import Finding
 from harness.sample import Sample
@@ -165,6 +165,8 @@ class ByScript(_Search):
     ) -> None:
         super().__init__(suite, trial, finding, seed, selection)
         self._retelling = retelling
+        # What the script of the rows asked last raised; those of `unseen` are asked last.
+        self._raised = ""
         self._case = retelling.case(trial.case, finding)
         self._whole = self._rows(None)
         self._count = _rows_of(self._whole.drawn()[0])
@@ -183,7 +185,11 @@ class ByScript(_Search):
             raise
         except TOO_FEW_ROWS:
             return None  # What is drawn, judged or indexed needs more rows than these.
-        return None if found is None or failure_of(_unsigned(found)) is None else found
+        if found is None:
+            return None
+        end = ended(_unsigned(found))
+        self._raised = end.raised or ""
+        return None if end.failure is None else found
 
     def unseen(self, kept: list[int]) -> Reproduction:
         """Returns the finding as it was stored."""
@@ -195,7 +201,7 @@ class ByScript(_Search):
             asked = self._finding.witness.get("question", self._finding.kind)
             raise NoReproducerError(f"show {self._trial.id} --repro: {asked}: {error}.") from None
         assert found is not None
-        return found
+        return replace(found, instead=self._raised)
 
     def _rows(self, kept: list[int] | None) -> Rows:
         name = self._trial.implementation

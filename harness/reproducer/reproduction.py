@@ -36,7 +36,8 @@ class Reproduction:
 
     `finding` is the stored one, `seen` what the kept rows show; `stand` holds the kept rows. `again` is
     False where this machine does not show the finding: then all rows are kept and `seen` is `finding`.
-    `threads` are those of the question, `extra` further tensors that its lines write down.
+    `instead` is what the call raised then, empty where it came back. `threads` are those of the question,
+    `extra` further tensors that its lines write down.
     """
 
     suite: Suite
@@ -53,6 +54,7 @@ class Reproduction:
     threads: int
     other: Standard | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    instead: str = ""
     selection: Selection | None = None
 
     @property

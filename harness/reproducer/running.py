@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -17,11 +18,20 @@ from harness.probes.settings import settings_kept, stirred
 NAME = "lossgauge_reproducer"
 
 
-def failure_of(text: str) -> str | None:
-    """Returns the message of the AssertionError that a script fails with, None where it does not.
+@dataclass(frozen=True)
+class Ended:
+    """How a script ended: `failure` is what it asserted, `raised` what stopped it before that."""
 
-    What the implementation raises on these inputs is no failure of the script; a script that cannot be
-    compiled, imported or lacks a name is a fault of ours and is raised.
+    failure: str | None = None
+    raised: str | None = None
+
+
+def ended(text: str) -> Ended:
+    """Runs a script and returns how it ended.
+
+    What the implementation raises on these inputs shows no finding, but whoever runs the script meets
+    it, so it is kept; a script that cannot be compiled, imported or lacks a name is a fault of ours and
+    is raised.
     """
     module = ModuleType(NAME)
     with tempfile.TemporaryDirectory() as folder, settings_kept(), stirred(), warnings.catch_warnings():
@@ -36,11 +46,11 @@ def failure_of(text: str) -> str | None:
             exec(code, module.__dict__)
             module.main()
         except AssertionError as error:
-            return str(error)
+            return Ended(failure=str(error))
         except (NameError, ImportError):
             raise
-        except Exception:
-            return None
+        except Exception as error:
+            return Ended(raised=f"{type(error).__name__}: {error}")
         finally:
             del sys.modules[NAME]
-    return None
+    return Ended()

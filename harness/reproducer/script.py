@@ -108,9 +108,15 @@ def _head(
     if stand_in is not None:
         lines.append(f"NOTE     {stand_in.name} stands in the place of {found.implementation.name}")
     if not found.again:
-        why = "; it may depend on the calls before it" if retold(finding) else ""
+        why = "it may depend on the calls before it" if retold(finding) else ""
+        why = (
+            f"the script ends in {' '.join(found.instead.split())} before it can tell"
+            if found.instead
+            else why
+        )
         lines.append(
-            f"NOTE     this machine did not show the finding again{why}; the script holds the whole batch"
+            f"NOTE     this machine did not show the finding again{'; ' * bool(why)}{why}; "
+            "the script holds the whole batch"
         )
     wrapped = [
         part

@@ -20,6 +20,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from harness.reproducer.syntax import Module, bound_names, is_copied, used_names
+from harness.sources import LOADED
 
 TORCH_PLACES = ("torch", "torch.nn.functional", "torch.special", "torch.nn", "torch.linalg")
 
@@ -131,7 +132,7 @@ class Sources:
     def _imported(self, value: Any, reason: str) -> str:
         name, home = getattr(value, "__qualname__", ""), getattr(value, "__module__", None) or ""
         importable = home in sys.modules and _at(sys.modules[home], name) is value
-        if importable and not home.startswith("lossgauge_suite_") and home != "__main__":
+        if importable and not home.startswith(LOADED) and home != "__main__":
             top = name.partition(".")[0]
             self._imports[f"from {home} import {top}  # not written out: {reason}"] = None
             return name

@@ -119,6 +119,7 @@ def test_a_report_is_written_beside_the_run_and_its_path_is_printed(measured):
     [
         (["rnu"], "There is no verb 'rnu'. Did you mean 'run'?"),
         (["run", "--dtpye", "float32"], "Did you mean '--dtype'?"),
+        (["run", "-q"], "It stands before the verb: lossgauge -q run ..."),
         (
             ["plan", "--dtype", "flot32"],
             "--dtype flot32: there is no dtype 'flot32'. Did you mean 'float32'?",

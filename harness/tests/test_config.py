@@ -62,7 +62,7 @@ def test_configuration_errors_are_listed_all_at_once_with_their_paths(here, caps
         "lossgauge.toml: ",
         "sweep.dtpye: there is no such key. Did you mean 'dtype'? Allowed: profile, suite, ",
         "sweep.batch.1 = 'two': ",
-        "sweep.variant = 'mean': ",
+        "sweep.variant = 'mean': write a list, ['mean']",
         "measure.min_time = 'soon': 'soon' is not a duration",
         "measure.rounds = 0: ",
         "measure.direction = 'up': 'up' is not a direction; write fwd, bwd or both",

@@ -99,8 +99,20 @@ def test_loading_a_path_leaves_the_import_path_alone(written):
     assert load_reference("elsewhere/absolute.py") is load_reference(
         str(folder / "elsewhere" / "absolute.py")
     )
-    assert sys.path == before
+    assert [place for place in sys.path if place not in before] in ([], [str(folder)])
     assert "absolute" not in sys.modules
+
+
+def test_a_suite_file_imports_from_the_working_directory_which_shadows_nothing(written):
+    folder = written(my_losses_beside="def beside(p, t):\n    return p.sum()\n")
+    text = "from my_losses_beside import beside\n" + TEN_LINES
+    written(imports=text.replace("Implementation(wrong)", "Implementation(beside)"))
+    suite = load_reference("imports.py")
+    assert suite.implementation("beside").function.__module__ == "my_losses_beside"
+    assert sys.path[-1] == str(folder)
+    written(lacks="import my_losses_absent\n")
+    with pytest.raises(SuiteError, match=r"lacks\.py line 1: import my_losses_absent: ModuleNotFoundError"):
+        load_reference("lacks.py")
 
 
 def test_suites_of_one_oracle_merge_and_another_oracle_is_an_error(written):
@@ -110,7 +122,9 @@ def test_suites_of_one_oracle_merge_and_another_oracle_is_an_error(written):
     assert listed.count("mine") == listed.count("native") == 1
     with pytest.raises(SuiteError) as raised:
         discover(Selection(suites=("impostor.py", "cross_entropy")))
-    assert "suite 'cross_entropy' has another oracle than the suite of that name" in str(raised.value)
+    assert "suite 'cross_entropy' has another oracle than the suite of that name in impostor.py" in str(
+        raised.value
+    )
 
 
 def test_merging_two_different_implementations_of_one_name_is_an_error(written):
@@ -157,6 +171,8 @@ BROKEN = {
         ["broken.py", "regimes holds the function normal; write Regime(normal)."],
     ),
     "lines": ("x = 1\nraise RuntimeError('one\\ntwo')\n", ["broken.py", "line 2", "RuntimeError: one two"]),
+    "odd": ("raise BaseException('odd')\n", ["broken.py", "line 1", "BaseException: odd."]),
+    "bytes": ("x = '\0'\n", ["broken.py: cannot be loaded: ", "null bytes."]),
     "exits": ("import sys\nsys.exit('no')\n", ["broken.py", "line 2", "sys.exit('no')"]),
 }
 
@@ -227,8 +243,9 @@ def test_an_entry_point_may_name_the_suite_or_its_module(installed, written):
         (SuiteError("Suite('x'): regimes is empty"), "Suite('x'): regimes is empty"),
         (SimpleNamespace(), "declares no SUITE"),
         (SystemExit("goodbye"), "goodbye"),
+        (BaseException("odd"), "BaseException: odd"),
     ],
-    ids=["import", "declaration", "none", "exits"],
+    ids=["import", "declaration", "none", "exits", "odd"],
 )
 def test_a_broken_entry_point_is_skipped_with_its_sentence(installed, loads, words):
     installed(Point(name="ruin", value="ruin:SUITE", loads=loads))
@@ -243,11 +260,11 @@ def test_a_run_beside_a_broken_entry_point_ends_with_3_and_says_so(installed, tm
     installed(Point(name="ruin", value="ruin:SUITE", loads=ImportError("nowhere")))
     flags = "--suite cross_entropy --impl log_softmax_gather --probe accuracy --variant mean --dtype float32"
     flags += " --regime unit_normal --batch 4 --classes 3 --device cpu --no-report --workers 1"
-    assert main(["-q", "run", *flags.split(), "--out", str(tmp_path / "run")]) == 3
+    assert main(["run", *flags.split(), "--out", str(tmp_path / "run")]) == 3
+    assert "! left out: entry point ruin = ruin:SUITE was skipped" in capsys.readouterr().err
     form = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert "entry point ruin = ruin:SUITE was skipped" in form["broken_suites"][0]
     assert form["coverage"]["ok"] == form["coverage"]["expected"]
-    capsys.readouterr()
 
 
 def test_ten_lines_outside_are_enough_for_a_family_and_the_wrong_one_is_found(written):

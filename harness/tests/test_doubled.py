@@ -121,6 +121,7 @@ def test_sums_scatters_and_moves_keep_both_parts():
     assert torch.equal(moved.low, low.scatter(1, column, 0.0))
     top, place = a.max(1, keepdim=True)
     assert torch.equal(pair_of(top).low, low.gather(1, place))
+    assert float(a.max()) == float(high.max())
     twice = torch.tensor([[0, 0, 1, 1, 0]]).expand(4, 5)
     added = pair_of(torch.zeros_like(a).scatter_add_(1, twice, a))
     for row in range(4):

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from harness.discovery import Selection, discover
-from harness.engines import Limits
+from harness.engines import MOST_HANGS, Limits
 from harness.probes.timing import Measure
 from harness.run import read_results
 from harness.runner import Order, Runner
@@ -155,11 +155,11 @@ def test_no_process_of_the_run_is_left(ended):
     assert left == []
 
 
-def driven(folder, *names, limits=None, probes=("accuracy",)):
+def driven(folder, *names, limits=None, probes=("accuracy",), batches=(4,)):
     """Runs some implementations of the suite through the Runner in this very process."""
     selection = Selection(suites=(str(SUITE),), implementations=names)
     discovered = discover(selection)
-    sweep = Sweep(dtypes=("float32",), devices=("cpu",), batches=(4,), classes=(3,), probes=probes)
+    sweep = Sweep(dtypes=("float32",), devices=("cpu",), batches=batches, classes=(3,), probes=probes)
     order = Order(
         folder, selection, workers=1, limits=limits or Limits(20.0), measure=Measure(processes=1, rounds=2)
     )
@@ -171,9 +171,10 @@ def driven(folder, *names, limits=None, probes=("accuracy",)):
         torch.__version__,
         lambda *words: told.append(words),
     )
-    results = {r.trial.implementation: r for r in runner.results()}
+    found = list(runner.results())
+    results = {r.trial.implementation: r for r in found}
     assert set(results) == set(names)
-    return results, told
+    return (results if len(batches) == 1 else found), told
 
 
 def test_memory_without_bound_is_out_of_memory_and_costs_nobody_else(tmp_path):
@@ -183,6 +184,17 @@ def test_memory_without_bound_is_out_of_memory_and_costs_nobody_else(tmp_path):
     assert results["good"].status == "ok"
     assert results["good"].findings == ()
     assert told[-1] == ("answers", 2, 2)
+
+
+def test_who_hangs_three_times_is_not_asked_again(tmp_path):
+    found, told = driven(tmp_path, "hangs", "good", limits=Limits(1.0), batches=(2, 3, 4, 5, 6))
+    by_name = {name: [r for r in found if r.trial.implementation == name] for name in ("hangs", "good")}
+    assert [r.status for r in by_name["hangs"]].count("timed_out") == MOST_HANGS == 3
+    skipped = [r for r in by_name["hangs"] if r.status == "skipped"]
+    assert len(skipped) == 2
+    assert {r.reason for r in skipped} == {"gave no answer within its time on 3 other questions; see there"}
+    assert [r.status for r in by_name["good"]] == ["ok"] * 5
+    assert told[-1] == ("answers", 10, 10)
 
 
 def test_an_exception_outside_exception_costs_only_its_own_trial(tmp_path):

@@ -128,8 +128,10 @@ def test_cutting_a_file_without_a_whole_line_empties_it(tmp_path):
         (lambda line: line.replace(b'"status"', b'"stat"'), "result 2 lacks or garbles 'status'"),
         (lambda line: line.replace(b'"nan"', b'"nought"'), "result 2 lacks or garbles 'nought'"),
         (lambda line: b"\xff" + line, "line 2"),
+        (lambda line: line.replace(b'"ok"', b'"fine"', 1), "result 2 lacks or garbles 'fine', allowed: ok, "),
+        (lambda line: line.replace(b'"error"', b'"fatal"'), "garbles 'fatal', allowed: note, warning, error"),
     ],
-    ids=["cut", "number", "key", "word", "bytes"],
+    ids=["cut", "number", "key", "word", "bytes", "status", "severity"],
 )
 def test_damage_elsewhere_is_an_error_that_names_the_line(tmp_path, damage, words):
     path = tmp_path / "results.jsonl"

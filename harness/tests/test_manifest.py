@@ -33,7 +33,7 @@ def test_the_tier_that_is_stated_is_the_tier_that_judges(dtype):
 
 
 def test_a_family_without_pairs_is_judged_by_float64_and_one_without_exact_form_has_no_ball():
-    bare = replace(SUITE.oracle, pairs=None, exact=None)
+    bare = replace(SUITE.oracle, pairs=None, in_pairs=False, exact=None)
     forms = tier_forms(bare)
     assert [form["tier"] for form in forms] == ["B0"]
     assert by_dtype(forms) == dict.fromkeys(DTYPES, "B0")

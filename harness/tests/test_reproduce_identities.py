@@ -6,7 +6,7 @@ import pytest
 
 from harness import Implementation
 from harness.probes.identity import identity
-from harness.reproducer.running import failure_of
+from harness.reproducer.running import ended
 from harness.reproducer.script import script
 from harness.reproducer.search import reproduced
 from harness.tests.test_identity import (
@@ -41,7 +41,7 @@ def test_a_broken_identity_fails_in_a_script_of_its_own(suite, fault, name):
     assert found.again
     text = script(found, identity={}, command="lossgauge show")
     assert "from harness" not in text
-    failure = failure_of(text)
+    failure = ended(text).failure
     assert failure is not None
     assert "break: " in str(failure)
-    assert failure_of(script(found, identity={}, command="", stand_in=suite.baseline)) is None
+    assert ended(script(found, identity={}, command="", stand_in=suite.baseline)).failure is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import ClassVar
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import Implementation, Regime, Sample, Suite
+from harness import Implementation, Regime, Sample, Suite, Variant
 from harness.block import OpenBlock
 from harness.plan import Block
 from harness.probes.timing import Measure, time_block
@@ -362,3 +363,84 @@ def test_who_raises_while_timed_costs_only_its_own_samples(raised):
     counted = [m["sample"]["trial"].rpartition("/")[2] for m in messages if "sample" in m]
     assert counted.count("honest") == 20
     assert 0 < counted.count("moody") < 20
+
+
+def test_a_process_that_looks_no_more_asks_for_no_truth(monkeypatch):
+    """The truth of large inputs takes as long as timing them, and only the first process uses it."""
+    asked = []
+
+    def counted(self, name, repeat=0):
+        asked.append(repeat)
+        return standard_of(self, name, repeat)
+
+    standard_of = OpenBlock.standard
+    monkeypatch.setattr(OpenBlock, "standard", counted)
+    watched(Implementation(honest), process=1, rounds=2)
+    assert not asked
+    watched(Implementation(honest), process=0, rounds=2)
+    assert {0, 1} <= set(asked)
+
+
+@pytest.mark.parametrize("process", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("unreduced", lambda p, t: (p - t).square().mean(1)),
+        ("detached", lambda p, t: honest(p, t).detach()),
+        ("no_tensor", lambda p, t: float(honest(p, t))),
+    ],
+)
+def test_who_does_not_answer_is_timed_by_no_process(process, name, answer):
+    messages = watched(Implementation(honest), Implementation(answer, name=name), process=process, rounds=2)
+    (failed,) = [m["failed"] for m in messages if "failed" in m]
+    assert failed["name"] == name
+    assert failed["status"] == "skipped"
+    assert all(m["sample"]["trial"].endswith("/honest") for m in messages if "sample" in m)
+
+
+def test_all_implementations_share_what_another_upstream_gradient_makes_of_the_truth():
+    items = (Implementation(honest), Implementation(honest, name="twin"))
+    block = OpenBlock(
+        Suite("s", per_row, items, (Regime(normal),)),
+        Case("s", "mean", "normal", "float32", "cpu", 8, 4, 1),
+        0,
+    )
+    upstream = torch.tensor(3.0)
+    first = block.under(upstream, "honest")
+    assert block.under(upstream.clone(), "twin") is first
+    assert block.under(torch.tensor(-3.0), "twin") is not first
+    name = first.sample.gradients[0]
+    assert (first.gradients[name].truth == 1.5 * block.standard("honest").gradients[name].truth).all()
+
+
+def test_equal_upstream_gradients_in_other_memory_are_asked_apart():
+    variants = (Variant("none", reduction="none"),)
+    suite = Suite("s", per_row, (Implementation(honest),), (Regime(normal),), variants=variants)
+    block = OpenBlock(suite, Case("s", "none", "normal", "float32", "cpu", 8, 4, 1), 0)
+    dense, expanded = torch.full((8,), 3.0), torch.tensor(3.0).expand(8)
+    assert block.under(dense, "honest").upstream.stride() == (1,)
+    assert block.under(expanded, "honest").upstream.stride() == (0,)
+
+
+def test_backward_of_a_fused_form_is_timed_without_building_graphs_for_ever():
+    """Where forward does the work, 10 ms of backward are hundreds of forwards that nobody times."""
+    built = []
+
+    class Fused(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, p, t):
+            built.append(1)
+            time.sleep(2e-3)
+            ctx.save_for_backward(2 * (p - t) / p.numel())
+            return (p - t).square().mean()
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return upstream * ctx.saved_tensors[0], None
+
+    item = Implementation(lambda p, t: Fused.apply(p, t), name="fused")
+    messages = watched(item, rounds=1, seconds=2e-3, passes=("backward",))
+    (sample,) = [m["sample"] for m in messages if "sample" in m]
+    assert sample["pass"] == "backward"
+    assert 1 <= sample["loops"] <= 10
+    assert len(built) < 25

@@ -120,6 +120,7 @@ def test_without_times_the_most_accurate_is_recommended_and_it_is_said(tmp_path)
     choice, _ = decided(tmp_path, answers("rough", probes=probes, error=9.0), answers("fine", probes=probes))
     assert choice.recommended.group.implementation == "fine"
     assert "not timed" in choice.reason
+    assert "finite on the one regime of variant mean" in choice.reason
 
 
 def test_overlapping_intervals_are_said(tmp_path):

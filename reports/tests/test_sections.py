@@ -278,3 +278,47 @@ addEventListener("load", () => {
   document.title = `${places.length} ${over.length} ${document.documentElement.scrollWidth}`;
 });
 </script>"""
+
+
+def test_the_sentence_on_one_suite_counts_who_is_unsafe_and_names_the_worst(tmp_path):
+    results = [r for r in many(tmp_path).results if r.trial.case.suite == "suite_0"]
+    wrong = sorted({r.trial.implementation for r in results if r.trial.implementation.startswith("wrong")})
+    manifest = many(tmp_path).manifest["suites"]
+    text = sentence(*decided(run_of(tmp_path, results, manifest)))
+    assert text.startswith(f"{len(wrong)} of 10 implementations are unsafe in some dtype (worst: wrong")
+    one = [r for r in results if r.trial.implementation not in wrong[1:]]
+    text = sentence(*decided(run_of(tmp_path, one, manifest)))
+    assert text.startswith(f"1 of {11 - len(wrong)} implementations is unsafe in some dtype ({wrong[0]} in ")
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_a_caption_is_read_whole_on_a_narrow_screen(tmp_path):
+    html = write_report(synthetic.small(tmp_path)).read_text(encoding="utf-8")
+    page, frame = tmp_path / "page.html", tmp_path / "frame.html"
+    page.write_text(
+        re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", html) + _CAPTIONS, encoding="utf-8"
+    )
+    # A window of the browser is at least 500 wide, a frame is as narrow as a telephone.
+    frame.write_text(
+        f'<iframe src="{page.name}" style="width:400px;height:9000px"></iframe><script>'
+        'addEventListener("message", (event) => { document.title = event.data; });</script>',
+        encoding="utf-8",
+    )
+    answer = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+         "--window-size=600,900", "--virtual-time-budget=3000", "--dump-dom", frame.as_uri()],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    captions, over = re.search(r"<title>(\d+) (\d+)</title>", answer.stdout).groups()
+    assert int(captions) > 3
+    assert int(over) == 0
+
+
+_CAPTIONS = """<script>
+addEventListener("load", () => {
+  document.querySelectorAll("details").forEach((each) => { each.open = true; });
+  const captions = [...document.querySelectorAll("caption:not(.unseen)")];
+  const over = captions.filter((each) => each.getBoundingClientRect().right > innerWidth + 1);
+  parent.postMessage(`${captions.length} ${over.length}`, "*");
+});
+</script>"""

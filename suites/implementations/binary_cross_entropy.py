@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from suites.implementations.binary_cross_entropy_with_logits import Pair, gathered, reduced
 
+# torch documents it for the value alone; its slopes it keeps finite by another, undocumented number.
+FLOOR = -100.0
+
 
 def naive_loop(probabilities: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """A row loop over the definition as printed."""
@@ -52,6 +55,56 @@ def double_where(
     losses = (of_x + of_rest).masked_fill((x < 0) | (x > 1), float("nan"))
     if factor is not None:
         losses = torch.where(factor == 0, zero, factor * losses)
+    return reduced(losses, reduction).to(probabilities.dtype)
+
+
+class _Floored(torch.autograd.Function):
+    """Element losses by logarithms of FLOOR at least, with the slopes of the logarithms as they are."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, t: Tensor) -> Tensor:
+        zero = torch.zeros_like(x)
+        of_x = torch.where(t == 0, zero, -t * torch.log(x).clamp(min=FLOOR))
+        return of_x + torch.where(t == 1, zero, -(1 - t) * torch.log1p(-x).clamp(min=FLOOR))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        x, t = ctx.saved_tensors
+        zero = torch.zeros_like(x)
+        # Divided last: 1 / x of a subnormal x overflows where the mean over the elements would not.
+        of_rest = torch.where(t == 1, zero, upstream * (1 - t) / (1 - x))
+        of_x = torch.where(t == 0, zero, upstream * t / x)
+        return of_rest - of_x, upstream * (torch.log1p(-x) - torch.log(x))
+
+
+def floored(
+    probabilities: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+    class_weights: Pair | None = None,
+) -> Tensor:
+    """torch's own definition in float32 at least: both logarithms are -100 or more, their slopes 1/x always.
+
+    Native keeps x (1 - x) above 1e-12 in its slope, which is 0/0 in float16; nothing is kept here.
+    """
+    wide = torch.promote_types(probabilities.dtype, torch.float32)
+    x, t = probabilities.to(wide), target.to(wide)
+    factor = gathered(t, None if weight is None else weight.to(wide), class_weights)
+    counted = x
+    if factor is not None:
+        # An element of weight 0 is cut out before: its slope may be infinite, and 0 * inf is NaN.
+        counted = torch.where(factor == 0, torch.full_like(x, 0.5), x)
+    losses = _Floored.apply(counted, t)
+    if factor is not None:
+        losses = factor * losses
+    losses = losses.masked_fill((x < 0) | (x > 1), float("nan"))
     return reduced(losses, reduction).to(probabilities.dtype)
 
 

@@ -96,12 +96,15 @@ def upcast(
     return native(first.to(wide_dtype), second.to(wide_dtype), target, reduction, margin).to(first.dtype)
 
 
-def _direction(vectors: Tensor) -> Tensor:
-    """Returns v / |v| (N, D) in float32 at least, whose squares stay in range at every length."""
+def _direction(vectors: Tensor, added: float = 0.0) -> Tensor:
+    """Returns v / sqrt(|v|^2 + added) (N, D) in float32 at least; its squares are in range at any length."""
     wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
-    # The direction does not depend on what it is divided by, so that needs no gradient.
-    scaled = wide / wide.detach().abs().amax(1, keepdim=True)
-    return scaled / scaled.square().sum(1, keepdim=True).sqrt()
+    # The quotient does not depend on what both of its sides are divided by, so that needs no gradient.
+    largest = wide.detach().abs().amax(1, keepdim=True)
+    # Below the root of the guard a vector is short beside it; what is added stays at most 1.
+    scale = largest.clamp(min=added**0.5) if added else largest
+    scaled = wide / scale
+    return scaled / (scaled.square().sum(1, keepdim=True) + added / scale / scale).sqrt()
 
 
 def stable(
@@ -109,6 +112,14 @@ def stable(
 ) -> Tensor:
     """Each vector by its largest entry, then by its norm: no guard, right at every length but 0."""
     cosine = (_direction(first) * _direction(second)).sum(1)
+    return by_label(cosine, target, margin, reduction).to(first.dtype)
+
+
+def stable_guarded(
+    first: Tensor, second: Tensor, target: Tensor, reduction: str = "mean", margin: float = 0.0
+) -> Tensor:
+    """torch's own definition, its guard scaled with each vector: right at every length, 0 included."""
+    cosine = (_direction(first, ADDED) * _direction(second, ADDED)).sum(1)
     return by_label(cosine, target, margin, reduction).to(first.dtype)
 
 

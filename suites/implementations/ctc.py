@@ -126,15 +126,11 @@ class Lattice:
     ) -> Lattice:
         """Returns the lattice of a batch; blanks stand in even states, labels in odd ones.
 
-        Raises ValueError for lengths that the tensors do not have.
+        Raises ValueError for lengths that the tensors do not have; a compiler's one graph looks at no value.
         """
+        if not torch.compiler.is_compiling():
+            Lattice.check(log_probs, targets, input_lengths, target_lengths)
         count, width = targets.shape
-        for name, lengths, longest in (
-            ("input_lengths", input_lengths, len(log_probs)),
-            ("target_lengths", target_lengths, width),
-        ):
-            if bool(((lengths < 0) | (lengths > longest)).any()):
-                raise ValueError(f"{name}={lengths.tolist()} must lie between 0 and {longest}")
         device = log_probs.device
         sizes, frames = target_lengths[:, None].long(), input_lengths[:, None].long()
         labels = torch.full((count, 2 * width + 1), blank, device=device)
@@ -147,6 +143,16 @@ class Lattice:
         scores = torch.where(counted & (states <= 2 * sizes)[:, None], scores, -math.inf)
         ends = (states == 2 * sizes) | ((states == 2 * sizes - 1) & (sizes > 0))
         return Lattice(labels, scores, skips, ends, frames)
+
+    @staticmethod
+    def check(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor) -> None:
+        """Raises ValueError for lengths that the tensors do not have."""
+        for name, lengths, longest in (
+            ("input_lengths", input_lengths, len(log_probs)),
+            ("target_lengths", target_lengths, targets.shape[1]),
+        ):
+            if bool(((lengths < 0) | (lengths > longest)).any()):
+                raise ValueError(f"{name}={lengths.tolist()} must lie between 0 and {longest}")
 
 
 def _three(values: Tensor, skips: Tensor, empty: float) -> Tensor:
@@ -176,6 +182,42 @@ def textbook(
     empty = torch.where(target_lengths == 0, 1.0, 0.0).to(p.dtype)
     total = torch.where(input_lengths == 0, empty, torch.where(net.ends, alpha, 0.0).sum(1))
     return reduced(-total.log(), target_lengths, reduction, zero_infinity)
+
+
+def rescaled(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor,
+    target_lengths: Tensor,
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """Sums of products, brought back to a sum of 1 after every frame (Rabiner 1989, V.A).
+
+    No step depends on a value, so it is one graph. A beginning of e^-87 beside another is 0 in float32, and
+    the loss is lost if only that one can be finished.
+    """
+    net = Lattice.of(log_probs, targets, input_lengths, target_lengths, blank)
+    states = torch.arange(net.scores.shape[2], device=log_probs.device)
+    # What a frame is divided by and what is added to the logarithm are one constant to autograd.
+    top = net.scores.detach().amax(2, keepdim=True)
+    top = torch.where(top > -math.inf, top, 0.0)
+    p = (net.scores - top).exp()
+    mass = torch.where(states < 2, p[:, 0], 0.0)
+    logarithm = torch.where(net.frames > 0, top[:, 0], 0.0)
+    for t in range(1, p.shape[1]):
+        size = mass.detach().sum(1, keepdim=True)
+        size = torch.where(size > 0, size, 1.0)
+        following = _three(mass / size, net.skips, 0.0).sum(0) * p[:, t]
+        mass = torch.where(t < net.frames, following, mass)
+        logarithm = logarithm + torch.where(t < net.frames, top[:, t] + size.log(), 0.0)
+    none = (target_lengths == 0).to(p.dtype)
+    total = torch.where(net.frames[:, 0] == 0, none, torch.where(net.ends, mass, 0.0).sum(1))
+    # The slope of log 0 is infinite, times 0: what has no path is taken out before the logarithm.
+    found = total > 0
+    logarithm = torch.where(found, torch.where(found, total, 1.0).log() + logarithm[:, 0], -math.inf)
+    return reduced(-logarithm, target_lengths, reduction, zero_infinity)
 
 
 def log_space(

@@ -163,12 +163,14 @@ class _ExactGradient(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, label: Tensor, scale: Tensor, gamma: float) -> Tensor:
         column = label.unsqueeze(1)
         top, place = x.max(1, keepdim=True)
-        powers = (x - top).exp()
+        # A label at +inf is certain: the difference to itself is 0 there, not inf - inf.
+        powers = torch.where(x == top, 0.0, x - top).exp()
         own = powers.gather(1, column)
         rest = powers.scatter(1, place, 0.0).sum(1, keepdim=True)
         others = torch.where(column == place, rest, 1 + rest - own)
         mass, share = others / (1 + rest), own / (1 + rest)
-        loss = torch.log1p(rest) + (top - x.gather(1, column))
+        at_label = x.gather(1, column)
+        loss = torch.log1p(rest) + torch.where(at_label == top, 0.0, top - at_label)
         turned = torch.where(share == 0, 0.0, gamma * share * loss)
         weight = scale.unsqueeze(1) * mass**gamma
         slope = weight * (turned + mass)

@@ -6,7 +6,7 @@ that the form loses them does not, so one entry holds every face of one cause.
 
 from __future__ import annotations
 
-from harness import Known
+from harness import Known, Shape
 
 HALF = ("bfloat16", "float16")
 BROKEN = ("inaccurate", "dead_gradient")
@@ -25,6 +25,15 @@ CANCELLED_LOSS = Known(
     group="loss",
     reason="(1 - t) z + max(-z, 0) cancels: at label 0 the loss of a sure and right element is lost",
     upstream="pytorch#195529",
+)
+CANCELLED_AT_SOFT_TARGETS = Known(
+    "inaccurate",
+    probe="accuracy",
+    variant=("mean", "sum", "none", "both_gradients"),
+    regime="distilled",
+    group="loss",
+    reason="max(z, 0) - z t cancels where a soft target next to 1 meets a sure logit",
+    shown_at=Shape(64, 101),
 )
 INFINITE_LOGITS = Known(
     "spurious_nan",
@@ -68,11 +77,58 @@ LOST_BESIDE_ONE = Known(
     probe=("accuracy", "overflow"),
     reason="log(1 + e^-z) loses e^-z beside the 1",
 )
+ROUNDED_SIGMOID = Known(
+    ("inaccurate", *CALLS),
+    probe=("accuracy", "protocol"),
+    dtype=HALF,
+    regime="unit_normal",
+    reason="sigmoid(z) and every step after it are rounded to 16 bits",
+)
+# Where z is large enough for a complement of few bits; the others are drawn normally, with outliers.
+SURE = ("confident*", "wide", "near_overflow", "distilled", "soft_targets", "recorded_*")
 SATURATED_SIGMOID = Known(
-    (*BROKEN, "spurious_nan", "spurious_overflow", "negative", "saturated", *CALLS),
-    probe=("accuracy", "overflow", "protocol"),
+    "inaccurate",
+    probe="accuracy",
+    regime=(*SURE, "unit_normal", "infinite*", "poisoned"),
+    reason="sigmoid(z) is rounded: near 1 its complement has few bits, then none",
+    upstream="pytorch#103316, pytorch#24933",
+)
+LOGARITHM_OF_ZERO = Known(
+    ("spurious_nan", "spurious_overflow"),
+    probe="accuracy",
+    regime=SURE,
+    reason="sigmoid(z) is rounded to 1, or underflows to 0: log 0, and 0 times the slope of it",
+    upstream="pytorch#103316, pytorch#24933",
+)
+EQUAL_TO_TARGET = Known(
+    "dead_gradient",
+    probe="accuracy",
+    regime=("distilled", "soft_targets"),
+    group="logits/*",
+    reason="(1 - t) / (1 - p) - t / p of a rounded p cancels to 0 next to a soft target",
+)
+SATURATED_SCALE = Known(
+    (*BROKEN, "spurious_nan", "spurious_overflow"),
+    probe="overflow",
+    group=("ladder scale", "ladder lead", "exhaustive *"),
     reason="sigmoid(z) is rounded: near 1 its complement has few bits, then none (and p may underflow to 0)",
     upstream="pytorch#103316, pytorch#24933",
+)
+CLAMPED = Known(
+    ("dead_gradient", "saturated"),
+    probe="accuracy",
+    regime=(*SURE, "infinite_wrong"),
+    group=("loss", "logits/*"),
+    reason="binary_cross_entropy keeps log p above -100 and p (1 - p) above 1e-12: beyond, the slope is 0",
+    upstream="pytorch#103316, pytorch#24933",
+)
+CLAMPED_IN_FLOAT16 = Known(
+    "spurious_nan",
+    probe="accuracy",
+    dtype="float16",
+    regime=("infinite*", *SURE),
+    group="logits/*",
+    reason="1e-12 is 0 in float16: where p is 0 or 1 the slope is 0 / 0",
 )
 REFUSED_NAN = Known(
     "raises",
@@ -84,7 +140,7 @@ REFUSED_NAN = Known(
 NATIVE = (INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS, ROUNDED_STEPS, ROUNDED_STEPS_ELSEWHERE)
 MODULE = NATIVE
 UPCAST = (INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS)
-SHIFTED = (AT_ZERO, INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS)
+SHIFTED = (AT_ZERO, INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_AT_SOFT_TARGETS)
 LOG_SIGMOID = (INFINITE_LOGITS, ROUNDED_STEPS, ROUNDED_STEPS_ELSEWHERE, TARGET_SLOPE)
 LEFT_OUT = Known(
     "saturated",
@@ -97,6 +153,23 @@ LEFT_OUT = Known(
 BY_SIDES = (TARGET_SLOPE, LEFT_OUT)
 TWO_CLASSES = (INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS, TARGET_SLOPE)
 LOOP = (INFINITE_LOGITS, OVERFLOWING_POWER, LOST_BESIDE_ONE)
-TEXTBOOK = (INFINITE_LOGITS, SATURATED_SIGMOID)
-THEN_BCE = (SATURATED_SIGMOID, REFUSED_NAN)
+TEXTBOOK = (
+    INFINITE_LOGITS,
+    ROUNDED_SIGMOID,
+    TARGET_SLOPE,
+    SATURATED_SIGMOID,
+    LOGARITHM_OF_ZERO,
+    EQUAL_TO_TARGET,
+    SATURATED_SCALE,
+)
+THEN_BCE = (
+    CLAMPED_IN_FLOAT16,
+    ROUNDED_SIGMOID,
+    TARGET_SLOPE,
+    SATURATED_SIGMOID,
+    LOGARITHM_OF_ZERO,
+    CLAMPED,
+    SATURATED_SCALE,
+    REFUSED_NAN,
+)
 COMPILED = (INFINITE_LOGITS,)

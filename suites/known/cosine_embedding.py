@@ -6,6 +6,8 @@ overflows is inf, a quotient of two is NaN, and one that overflowed alone gives 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness import Known
 
 HALF = ("bfloat16", "float16")
@@ -26,20 +28,29 @@ ONE_ENTRY = Known(
     dtype=HALF,
     reason="both terms of the gradient, rounded to 16 bits, cancel where vectors are parallel",
 )
+OUT_OF_RANGE = "squared norms, or their product, leave the range long before the vectors do"
 LONG = Known(
-    BROKEN,
+    ("inaccurate", "dead_gradient", "spurious_nan"),
     probe="accuracy",
     regime=("huge", "unequal"),
-    reason="squared norms, or their product, leave the range long before the vectors do",
+    reason=f"{OUT_OF_RANGE}: a cosine of 0, or inf / inf",
     upstream="pytorch#69512, apex#211",
 )
 LONG_LADDER = Known(
-    BROKEN,
+    ("inaccurate", "spurious_nan"),
     probe="overflow",
     group="ladder length",
-    reason="squared norms, or their product, leave the range from here on",
+    reason=f"{OUT_OF_RANGE}: a cosine of 0, or inf / inf, from here on",
     upstream="pytorch#69512, apex#211",
 )
+# Each vector over its own norm: one that is infinite makes zeros, never inf / inf.
+LONG_NORM = replace(
+    LONG,
+    kind=("inaccurate", "dead_gradient"),
+    dtype=("float64", "float32", "bfloat16"),
+    reason="a squared norm leaves the range long before its vector does, which is then divided by infinity",
+)
+LONG_NORM_LADDER = replace(LONG_LADDER, kind="inaccurate", dtype=LONG_NORM.dtype, reason=LONG_NORM.reason)
 GUARD_IS_ZERO = Known(
     ("spurious_nan", "spurious_overflow"),
     probe="accuracy",
@@ -90,9 +101,10 @@ MODULE = NATIVE
 LOOP = (ANYWHERE, LONG)
 MARGIN_ADDED = (ANYWHERE, ONE_ENTRY, LONG)
 TEXTBOOK = NATIVE
-QUOTIENTS = (LONG, LONG_LADDER, GUARD_IS_ZERO, ROUNDED_QUOTIENTS)
+QUOTIENTS = (LONG_NORM, LONG_NORM_LADDER, GUARD_IS_ZERO, ROUNDED_QUOTIENTS)
 SIMILARITY = (*QUOTIENTS, CLAMPED_SLOPE, CLAMPED_SLOPE_LADDER)
 NORMALISED = QUOTIENTS
-UPCAST = (LONG, LONG_LADDER)
+# In float32 no square of a float16 number leaves the range.
+UPCAST = tuple(replace(entry, dtype=("float32", "bfloat16")) for entry in (LONG, LONG_LADDER))
 STABLE = ()
 COMPILED = (LONG, LONG_LADDER)

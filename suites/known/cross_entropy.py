@@ -37,25 +37,35 @@ ROW_COUNT = Known(
     reason="the loss sum or the number of rows overflows float16 before the division",
     upstream="pytorch#85791",
 )
+PROBABILITIES = ("probability", "weighted_probability")
 ZERO_TIMES_INFINITY = Known(
     "spurious_nan",
-    variant="probability",
+    variant=PROBABILITIES,
     regime="masked",
     reason="a masked class of probability 0 contributes 0 * inf",
     upstream="optax#896",
 )
+SMOOTHED = ("smoothed", "weighted_smoothed_sum", "weighted_smoothed_ignored")
 SMOOTHING_SUM = Known(
     "spurious_overflow",
     probe="accuracy",
-    dtype=("float32", "float16"),
-    variant=("smoothed", "weighted_smoothed_ignored"),
+    dtype="float16",
+    variant=SMOOTHED,
     reason="the smoothing term sums all classes of all rows in the dtype before the division",
+)
+SMOOTHING_SUM_OF_LARGE = Known(
+    "spurious_overflow",
+    probe="accuracy",
+    dtype=("float32", "bfloat16"),
+    variant=SMOOTHED,
+    regime="near_overflow",
+    reason="the smoothing term sums all classes in the dtype before the division",
 )
 STORED_AND_SMOOTHED = Known(
     "inaccurate",
     probe="accuracy",
     dtype="float32",
-    variant=("smoothed", "smoothed_other", "weighted_smoothed_ignored"),
+    variant=(*SMOOTHED, "smoothed_other"),
     reason="exp of a stored log-probability is off by |log p| ulp, and p - eps/C cancels what hides that",
     shown_at=Shape(64, 4096),
 )
@@ -99,16 +109,24 @@ NEGATIVE_LABEL = Known(
 )
 ZERO_PROBABILITY = Known(
     ("dead_gradient", "edge_shape"),
-    variant="probability",
+    variant=PROBABILITIES,
     dtype="float16",
     reason="a probability that float16 rounds to 0 is taken for masked, so its target gets no gradient",
 )
 EAGER = (INFINITE, STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, SEQUENTIAL)
-NATIVE = (*EAGER, ZERO_TIMES_INFINITY, SMOOTHING_SUM, STORED_AND_SMOOTHED)
+NATIVE = (*EAGER, ZERO_TIMES_INFINITY, SMOOTHING_SUM, SMOOTHING_SUM_OF_LARGE, STORED_AND_SMOOTHED)
 COMPOSED = (INFINITE, STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, ZERO_TIMES_INFINITY)
-SMOOTHED = (SMOOTHING_SUM, STORED_AND_SMOOTHED)
-CHUNKED = (*COMPOSED, *SMOOTHED)
-UPCAST = (*SMOOTHED, INFINITE, OUT_OF_BITS, DEAD_GAP, ZERO_TIMES_INFINITY, POISON, SEQUENTIAL)
+CHUNKED = (*COMPOSED, SMOOTHING_SUM_OF_LARGE, STORED_AND_SMOOTHED)
+UPCAST = (
+    SMOOTHING_SUM_OF_LARGE,
+    STORED_AND_SMOOTHED,
+    INFINITE,
+    OUT_OF_BITS,
+    DEAD_GAP,
+    ZERO_TIMES_INFINITY,
+    POISON,
+    SEQUENTIAL,
+)
 # The narrower entry first: the first that covers a finding gives its reason.
 ONE_HOT = (ZERO_PROBABILITY, STORED_AND_SMOOTHED, *COMPOSED)
 COMPILED = (INFINITE, STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, KILLS)
@@ -119,7 +137,15 @@ UNSTABLE = (
     ),
 )
 UNSTABLE_AND_POISONED = (INFINITE, POISON, *UNSTABLE)
-NAIVE = (NO_ROWS, NEGATIVE_LABEL, *UNSTABLE)
+NAIVE = (
+    NO_ROWS,
+    NEGATIVE_LABEL,
+    Known(
+        ("spurious_nan", "spurious_overflow", "inaccurate", "dead_gradient", "edge_shape"),
+        probe=("accuracy", "overflow", "protocol"),
+        reason="unstable on purpose: exponentials overflow, and in 16 bits they are summed in the dtype",
+    ),
+)
 CANCELS = (
     INFINITE,
     POISON,

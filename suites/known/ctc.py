@@ -68,11 +68,11 @@ LOOP = (
 
 TEXTBOOK = (
     Known(
-        ("spurious_overflow", "spurious_nan"),
+        ("spurious_overflow", "spurious_nan", "inaccurate"),
         probe="accuracy",
-        regime="long",
+        regime=("long", "confident_wrong"),
         dtype="float32",
-        reason="a product of sixty small probabilities underflows to 0",
+        reason="a product of sixty small probabilities, or of a few tiny ones, underflows",
     ),
     Known(
         ("spurious_overflow", "spurious_nan", "inaccurate", "dead_gradient"),
@@ -86,5 +86,21 @@ TEXTBOOK = (
         regime="saturated",
         group="loss",
         reason="the total probability is 1 to the last bit: its logarithm is lost",
+    ),
+)
+
+RESCALED = (
+    Known(
+        "inaccurate",
+        probe="accuracy",
+        regime="saturated",
+        group="loss",
+        reason="the total probability is 1 to the last bit: its logarithm is lost",
+    ),
+    Known(
+        ("spurious_overflow", "spurious_nan", "inaccurate", "dead_gradient"),
+        probe="overflow",
+        group="ladder scale",
+        reason="beside a beginning so much more likely, the one that can be finished underflows to 0",
     ),
 )

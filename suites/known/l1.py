@@ -22,10 +22,24 @@ ROOT_SUMS = Known(
     group="loss",
     reason="what overflowed is multiplied by a weight of 0, or divided by a sum of weights that overflowed",
 )
-ROOT_RANGE = Known(
-    ("inaccurate", "spurious_overflow", "dead_gradient"),
+ROOT_LARGE = Known(
+    ("spurious_overflow", "dead_gradient"),
     probe="accuracy",
-    reason="the square overflows, vanishes or is subnormal where the residual is none of these",
+    regime="near_overflow",
+    reason="the square overflows where the residual does not; the loss is infinite, its slope 0",
+)
+ROOT_SMALL = Known(
+    ("inaccurate", "spurious_overflow"),
+    probe="accuracy",
+    regime="tiny",
+    reason="the square of a small residual is 0 or subnormal: the loss loses its bits, the root has no slope",
+)
+ROOT_SMALL_IN_FLOAT16 = Known(
+    ("inaccurate", "spurious_overflow"),
+    probe="accuracy",
+    dtype="float16",
+    regime=("unit_normal", "fitted", "wide", "outliers", "nan_prediction"),
+    reason="residuals below 2^-7 have squares below the smallest normal number of float16",
 )
 ROOT_LIMITS = Known(
     ("inaccurate", "spurious_overflow", "dead_gradient", "spurious_nan"),
@@ -37,10 +51,10 @@ ROOT_PRIME = Known(
     "edge_shape",
     probe="protocol",
     dtype=("bfloat16", "float16"),
-    group="a prime number of classes",
-    reason="some residual of a batch of that size is 0 in 16 bits, where the root has no slope",
+    group=("a prime number of classes", "one class"),
+    reason="some residual of a batch of those sizes is 0 in 16 bits, where the root has no slope",
 )
 
 NATIVE = (WEIGHT_SUM, ZERO_WEIGHT)
 UPCAST = (ZERO_WEIGHT,)
-ROOT = (ROOT_SLOPE, ROOT_SUMS, ROOT_RANGE, ROOT_LIMITS, ROOT_PRIME)
+ROOT = (ROOT_SLOPE, ROOT_SUMS, ROOT_LARGE, ROOT_SMALL, ROOT_SMALL_IN_FLOAT16, ROOT_LIMITS, ROOT_PRIME)

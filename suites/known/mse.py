@@ -17,15 +17,17 @@ from suites.known.residuals import (
     ZERO_WEIGHT,
 )
 
-_DEAD_AS_WELL = replace(WEIGHT_SUM, kind=(*WEIGHT_SUM.kind, "dead_gradient"))
+# Where the sum of the losses overflows alone, the mean is infinite.
+_OTHER_FACES = replace(WEIGHT_SUM, kind=(*WEIGHT_SUM.kind, "dead_gradient", "spurious_overflow"))
 
-COMPOSED = (_DEAD_AS_WELL, ZERO_WEIGHT, ROUNDED_STEPS)
+COMPOSED = (_OTHER_FACES, ZERO_WEIGHT, ROUNDED_STEPS)
 MODULE = (MEAN_FACTOR,)
 NATIVE = (MEAN_FACTOR, *COMPOSED)
 UPCAST = (ZERO_WEIGHT,)
 CUT_LATE = (MASKED_AFTER,)
 EXPANDED = (
     ZERO_WEIGHT,
+    replace(_OTHER_FACES, kind="spurious_overflow"),
     Known(
         ("inaccurate", "negative", "dead_gradient"),
         probe="accuracy",

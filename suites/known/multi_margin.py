@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness import Known
+from harness.sample import Shape
 
 WRONG = ("inaccurate", "dead_gradient", "spurious_overflow", "edge_shape", "upstream", "layout")
 SWALLOWED = Known(
@@ -53,10 +54,13 @@ CLAMP = Known(
     regime="poisoned",
     reason="the backward of clamp stops the gradient of a NaN",
 )
+# Elsewhere 16 bits lose the margin first.
 ROUNDED = Known(
-    WRONG,
-    probe=("accuracy", "protocol", "overflow"),
+    ("inaccurate", "dead_gradient", "spurious_overflow"),
+    probe="accuracy",
+    regime=("unit_normal", "masked", "near_overflow"),
     dtype=("bfloat16", "float16"),
+    shown_at=Shape(256, 1000),
     reason="margin - x_t + x_k is rounded to 16 bits twice, and so is the sum over the classes",
 )
 CLASS_SUM = Known(
@@ -66,6 +70,17 @@ CLASS_SUM = Known(
     group="ladder classes",
     reason="the sum over the classes is a float16 number before it is divided by them",
 )
+# The ladders of a compiled form share one artefact for all shapes. Measured with torch 2.13.0.
+INTEGER_POWER = Known(
+    "raises",
+    probe="overflow",
+    dtype="float32",
+    group="ladder *",
+    torch="<2.14",
+    reason="under torch.compile(dynamic=True) the integer p is a symbol, which the backward of pow compares "
+    'with 0: an internal assertion, "NYI SymInt equality"',
+    upstream="pytorch#185715",
+)
 NATIVE = (SWALLOWED, MARGIN_FIRST, UNINITIALISED, SEQUENTIAL_CLASSES, SEQUENTIAL_ROWS)
 TEXTBOOK = (RELU, MARGIN_FIRST, CLASS_SUM, ROUNDED)
 # Asked at few shapes, where the seed decides whether 16 bits or an offset show it.
@@ -73,4 +88,4 @@ ANYHOW = replace(MARGIN_FIRST, kind=WRONG, probe=("accuracy", "protocol", "overf
 LOOP = (CLAMP, ANYHOW)
 INSIDE = TEXTBOOK
 UPCAST = (SWALLOWED, MARGIN_FIRST, UNINITIALISED, SEQUENTIAL_CLASSES)
-COMPILED = (RELU, MARGIN_FIRST)
+COMPILED = (RELU, MARGIN_FIRST, INTEGER_POWER)

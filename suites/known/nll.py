@@ -24,7 +24,7 @@ ZERO_TIMES_INFINITY = Known(
     "spurious_nan",
     probe="accuracy",
     variant="zero_weights",
-    regime="forbidden_label",
+    regime=("forbidden_label", "infinite_label"),
     reason="a class weight of 0 times an infinite loss is NaN",
     upstream="pytorch#104776",
     shown_at=Shape(64, 10),
@@ -32,7 +32,7 @@ ZERO_TIMES_INFINITY = Known(
 ONE_HOT_PRODUCT = Known(
     ("spurious_nan", "nan_leak"),
     probe="accuracy",
-    regime=("masked", "forbidden_label", "poisoned*"),
+    regime=("masked", "forbidden_label", "infinite_label", "poisoned*"),
     reason="the zeros of a one-hot label do not cut an infinity or a NaN out of a sum: 0 * inf is NaN",
 )
 NEGATIVE_LABEL = Known(

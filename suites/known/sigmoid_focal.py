@@ -11,18 +11,44 @@ from harness import Known
 HALF = ("bfloat16", "float16")
 EASY = ("ladder lead", "exhaustive *")
 
+EASY_ELEMENTS = ("confident", "wide", "rare_positives", "recorded_*")
+DRAWN_NORMALLY = ("unit_normal", "infinite", "poisoned")
 ROUNDED_COMPLEMENT = Known(
     ("inaccurate", "dead_gradient"),
-    probe=("accuracy", "overflow"),
-    group=("loss", "logits/*", *EASY),
+    probe="accuracy",
+    group=("loss", "logits/*"),
+    regime=EASY_ELEMENTS,
+    reason="1 - p_t is formed from a rounded p_t: the bits of an easy element are lost",
+    upstream="pytorch#195529 (same cause in BCEWithLogits)",
+)
+FEWER_BITS = Known(
+    "inaccurate",
+    probe="accuracy",
+    group=("loss", "logits/*"),
+    regime=(*DRAWN_NORMALLY, "tiny", "confident_wrong"),
+    reason="1 - p_t is formed from a rounded p_t: bits are lost, and its power doubles that",
+    upstream="pytorch#195529 (same cause in BCEWithLogits)",
+)
+DEAD_LEAD = Known(
+    ("inaccurate", "dead_gradient"),
+    probe="overflow",
+    group=EASY,
     reason="1 - p_t is formed from a rounded p_t: the bits of an easy element are lost, beyond 36.75 in "
     "float64, 16.75 in float32 and 6.25 in bfloat16 all of them",
     upstream="pytorch#195529 (same cause in BCEWithLogits)",
 )
+ROUNDED_STEPS = Known(
+    ("inaccurate", "dead_gradient"),
+    probe="accuracy",
+    dtype=HALF,
+    regime=(*DRAWN_NORMALLY, "near_overflow", "tiny"),
+    reason="every step is rounded to 16 bits",
+)
 INFINITE_SLOPE = Known(
-    ("spurious_nan", "edge_shape"),
-    probe=("accuracy", "protocol"),
+    "spurious_nan",
+    probe="accuracy",
     variant="gamma_half",
+    regime=("confident*", "wide", "near_overflow", "infinite", "recorded_*"),
     reason="where p_t rounds to 1 the slope of (1 - p_t)^(1/2) is infinite, and is multiplied by 0",
     upstream="kornia#918, optax#1267 (the same elsewhere)",
 )
@@ -35,13 +61,12 @@ INFINITE_LOGITS = Known(
 )
 OVERFLOWING_SLOPE = Known(
     "spurious_nan",
-    probe=("accuracy", "overflow"),
-    group=("logits/*", "exhaustive *"),
-    regime=("unit_normal", "near_overflow"),
+    probe="overflow",
+    group="exhaustive *",
     reason="gamma times a loss near the top of the range overflows, and is multiplied by p (1 - p) = 0",
 )
 ROUNDED_STEPS_ELSEWHERE = Known(
-    "functional_transform",
+    ("functional_transform", "edge_shape"),
     probe="protocol",
     dtype=HALF,
     reason="every step is rounded to 16 bits; vmap takes them in another order",
@@ -55,14 +80,39 @@ WEIGHT_ZERO = Known(
     outside=True,
 )
 SATURATED_LOGARITHM = Known(
-    ("inaccurate", "spurious_overflow", "spurious_nan"),
-    probe=("accuracy", "overflow"),
+    ("spurious_overflow", "spurious_nan"),
+    probe="accuracy",
+    regime=("confident_wrong", "wide", "near_overflow", "recorded_*"),
+    reason="log p_t of a rounded p_t: log 0 where the answer is wrong and sure",
+)
+SATURATED_SCALE = Known(
+    ("inaccurate", "spurious_overflow"),
+    probe="overflow",
+    group="ladder scale",
     reason="log p_t of a rounded p_t: few bits where the answer is wrong and sure, then log 0",
 )
 
-COMPOSED = (WEIGHT_ZERO, INFINITE_SLOPE, INFINITE_LOGITS, OVERFLOWING_SLOPE, ROUNDED_COMPLEMENT)
+COMPOSED = (
+    WEIGHT_ZERO,
+    INFINITE_SLOPE,
+    INFINITE_LOGITS,
+    OVERFLOWING_SLOPE,
+    ROUNDED_COMPLEMENT,
+    FEWER_BITS,
+    DEAD_LEAD,
+    ROUNDED_STEPS,
+)
 EXP_OF_LOSS = (*COMPOSED, ROUNDED_STEPS_ELSEWHERE)
-LOOP = (WEIGHT_ZERO, INFINITE_SLOPE, SATURATED_LOGARITHM, ROUNDED_COMPLEMENT)
+LOOP = (
+    WEIGHT_ZERO,
+    INFINITE_SLOPE,
+    SATURATED_LOGARITHM,
+    SATURATED_SCALE,
+    ROUNDED_COMPLEMENT,
+    FEWER_BITS,
+    DEAD_LEAD,
+    ROUNDED_STEPS,
+)
 LOG_SPACE = ()
-UPCAST = COMPOSED
+UPCAST = COMPOSED[:-1]
 COMPILED = ()

@@ -8,17 +8,34 @@ from __future__ import annotations
 
 from harness import Known
 
+HALF = ("bfloat16", "float16")
+EASY = ("confident", "wide", "recorded_*")
 ROUNDED_COMPLEMENT = Known(
     ("inaccurate", "dead_gradient"),
-    probe=("accuracy", "overflow"),
+    probe="accuracy",
+    regime=EASY,
+    reason="1 - p_t is formed from a rounded p_t: the bits of an easy row are lost",
+    upstream="pytorch#195529 (same cause in BCEWithLogits)",
+)
+DEAD_GAP = Known(
+    ("inaccurate", "dead_gradient"),
+    probe="overflow",
+    group=("ladder gap", "exhaustive gap"),
     reason="1 - p_t is formed from a rounded p_t: the bits of an easy row are lost, from a lead of 36.75 "
     "on in float64, 16.75 in float32 and 5.75 in bfloat16 all of them",
     upstream="pytorch#195529 (same cause in BCEWithLogits)",
+)
+ROUNDED_STEPS = Known(
+    "inaccurate",
+    probe="accuracy",
+    dtype=HALF,
+    reason="every step is rounded to 16 bits, 1 - p_t and what its power is multiplied by among them",
 )
 INFINITE_SLOPE = Known(
     ("spurious_nan", "edge_shape"),
     probe=("accuracy", "protocol"),
     variant="gamma_half",
+    group=("logits/*", "one class"),
     reason="where p_t rounds to 1, with one class always, the slope of (1 - p_t)^(1/2) is infinite, times 0",
     upstream="kornia#918, optax#1267 (the same elsewhere)",
 )
@@ -36,6 +53,13 @@ POISON = Known(
     upstream="pytorch#11551",
     outside=True,
 )
+INFINITE = Known(
+    "spurious_nan",
+    probe="accuracy",
+    regime="infinite_logit",
+    reason="a row is shifted by its maximum, which is inf - inf at an infinite logit",
+    outside=True,
+)
 MASKED_AFTER = Known(
     "spurious_nan",
     probe="accuracy",
@@ -44,16 +68,69 @@ MASKED_AFTER = Known(
     group="logits/ignored",
     reason="an ignored row of an infinite loss is cut out after its slope, 0 * inf, was formed",
 )
+# Where some probability underflows or some exponential overflows, 0 / 0 and log 0 follow.
 UNSTABLE = Known(
-    ("spurious_nan", "spurious_overflow", "inaccurate", "dead_gradient", "edge_shape"),
-    probe=("accuracy", "overflow", "protocol"),
+    ("spurious_nan", "spurious_overflow", "dead_gradient"),
+    probe="accuracy",
+    regime=(*EASY, "confident_wrong", "near_overflow", "infinite_logit"),
+    group=("loss", "logits/*"),
     reason="unstable on purpose: probabilities over- and underflow before the logarithm",
 )
+UNSTABLE_SCALE = Known(
+    ("spurious_nan", "spurious_overflow", "inaccurate"),
+    probe="overflow",
+    group=("ladder scale", "exhaustive gap"),
+    reason="unstable on purpose: probabilities over- and underflow before the logarithm",
+)
+UNSHIFTED = Known(
+    "spurious_nan",
+    probe="accuracy",
+    regime="offset",
+    reason="unstable on purpose: the exponentials of a common offset overflow",
+)
+UNDERFLOW_IN_IGNORED = Known(
+    "spurious_nan",
+    probe="accuracy",
+    regime=("ignored_half", "ignored_all", "masked"),
+    group="logits/ignored",
+    reason="an ignored row whose p_t underflows is cut out after its slope, 0 * inf, was formed",
+)
+SUMMED_IN_16_BIT = Known(
+    ("inaccurate", "dead_gradient", "edge_shape"),
+    probe=("accuracy", "protocol"),
+    dtype=HALF,
+    reason="unstable on purpose: exponentials are summed in 16 bits",
+)
 
-COMPOSED = (INFINITE_SLOPE, POISON, OVERFLOWING_SLOPE, ROUNDED_COMPLEMENT)
+COMPOSED = (
+    INFINITE,
+    INFINITE_SLOPE,
+    POISON,
+    OVERFLOWING_SLOPE,
+    ROUNDED_COMPLEMENT,
+    DEAD_GAP,
+    ROUNDED_STEPS,
+)
 LOG_SOFTMAX = (MASKED_AFTER, *COMPOSED)
-SOFTMAX = (INFINITE_SLOPE, POISON, UNSTABLE)
-LOOP = (INFINITE_SLOPE, UNSTABLE)
+SOFTMAX = (
+    INFINITE_SLOPE,
+    POISON,
+    UNDERFLOW_IN_IGNORED,
+    UNSTABLE,
+    UNSTABLE_SCALE,
+    ROUNDED_COMPLEMENT,
+    DEAD_GAP,
+    ROUNDED_STEPS,
+)
+LOOP = (
+    INFINITE_SLOPE,
+    UNSTABLE,
+    UNSTABLE_SCALE,
+    UNSHIFTED,
+    ROUNDED_COMPLEMENT,
+    DEAD_GAP,
+    SUMMED_IN_16_BIT,
+)
 OFF_TARGET = ()
-UPCAST = COMPOSED
+UPCAST = (INFINITE, INFINITE_SLOPE, POISON, OVERFLOWING_SLOPE, ROUNDED_COMPLEMENT, DEAD_GAP)
 COMPILED = ()

@@ -91,6 +91,17 @@ def masked(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     return _pair(logits.masked_fill(forbidden, -math.inf), others.masked_fill(forbidden, -math.inf))
 
 
+def excluded(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Every third row excludes a class that has mass, x = -inf with t > 0: an infinite divergence."""
+    logits, others = _normal(shape, generator), _normal(shape, generator)
+    row = torch.arange(shape.batch).unsqueeze(1)
+    # A row of one class would have no class left.
+    if shape.classes > 1:
+        place = _labels(shape, generator)
+        logits = logits.scatter(1, place, torch.where(row % 3 == 0, -math.inf, logits.gather(1, place)))
+    return _pair(logits, others)
+
+
 def one_hot(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """Targets that are labels: one class has all of the mass."""
     target = torch.zeros(shape.batch, shape.classes, dtype=torch.float64)
@@ -211,6 +222,11 @@ def both_gradients(sample: Sample, options: Options, generator: Generator) -> Sa
     return sample.replaced(gradients=("log_probabilities", "target"))
 
 
+def logarithms(sample: Sample, options: Options, generator: Generator) -> Sample:
+    """Gives the target as logarithms, 0 as -inf, and no gradient by it."""
+    return sample.replaced(target=sample["target"].log())
+
+
 def both_gradients_of_logarithms(sample: Sample, options: Options, generator: Generator) -> Sample:
     """Gives the target as logarithms, 0 as -inf, and asks for its gradient as well."""
-    return both_gradients(sample.replaced(target=sample["target"].log()), options, generator)
+    return both_gradients(logarithms(sample, options, generator), options, generator)

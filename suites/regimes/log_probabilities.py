@@ -56,6 +56,15 @@ def forbidden_label(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     )
 
 
+def infinite_label(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Every fourth row has +inf at its label, a score that no other reaches: the loss is -inf."""
+    sample = _log_softmax(classification.unit_normal(shape, finfo, generator))
+    row = torch.arange(0, shape.batch, 4)
+    x = sample["log_probabilities"].clone()
+    x[row, sample["target"][row]] = math.inf
+    return sample.replaced(log_probabilities=x)
+
+
 def poisoned_elsewhere(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """Every second row holds NaN, an infinity or the like in the class behind its label."""
     sample = _log_softmax(classification.unit_normal(shape, finfo, generator))

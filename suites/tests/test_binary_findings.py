@@ -168,6 +168,28 @@ def test_every_example_holds_for_the_form_that_has_its_definition(suite):
         assert not example.holds(got + 2e-4)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_torchs_own_definition_can_be_had_without_its_gradient_floor(dtype):
+    regimes = ["underflowing", "certain", "certain_wrong", "sure", "sure_wrong"]
+    for regime in regimes:
+        assert serious(accuracy(opened(OF_PROBABILITIES, regime=regime, dtype=dtype), "floored")) == set()
+    block = opened(OF_PROBABILITIES, regime="certain", dtype=dtype)
+    assert serious(accuracy(block, "native"))
+    assert serious(overflow(opened(OF_PROBABILITIES, dtype=dtype), "floored")) == set()
+
+
+def test_a_floor_that_reaches_the_gradient_is_found():
+    def clamped(probabilities, target, reduction="mean"):
+        logs = torch.log(probabilities).clamp(min=-50), torch.log1p(-probabilities).clamp(min=-50)
+        losses = -target * logs[0] - (1 - target) * logs[1]
+        return losses.mean() if reduction == "mean" else losses
+
+    contract = OF_PROBABILITIES.implementation("floored").contract
+    planted = OF_PROBABILITIES.extended(Implementation(clamped, name="clamped", contract=contract))
+    found = serious(accuracy(opened(planted, regime="underflowing"), "clamped"))
+    assert ("dead_gradient", "probabilities/all") in found
+
+
 LEGACY = {
     # (size_average, reduce) of the first releases, and what it means today.
     (None, None): "mean",

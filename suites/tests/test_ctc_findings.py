@@ -124,6 +124,19 @@ def test_products_of_probabilities_end_after_some_dozen_frames():
     assert "first_failing_frames" not in overflow(block, "log_space").numbers
 
 
+def test_products_that_are_rescaled_go_on_and_are_one_graph():
+    assert found("rescaled", regime="long") == set()
+    climbed = overflow(OpenBlock(SUITE, case_of(), 0), "rescaled").numbers
+    assert "first_failing_frames" not in climbed
+    assert "first_failing_scale" in climbed
+    sample, _ = OpenBlock(SUITE, case_of(), 0).drawn()
+    form = SUITE.implementation("rescaled").function
+    # A break in the graph raises.
+    graph = torch.compile(form, backend="eager", fullgraph=True, dynamic=False)
+    assert torch.equal(graph(*sample.tensors), form(*sample.tensors))
+    assert SUITE.implementation("compiled").function is form
+
+
 def test_a_label_beyond_the_classes_is_taken_by_native_and_refused_by_composed_forms():
     block = OpenBlock(SUITE, case_of(), 0)
     assert {f.group for f in invalid_input(block, "native").findings} == {"label_beyond_classes"}

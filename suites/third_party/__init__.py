@@ -24,9 +24,11 @@ nothing is repaired on its behalf.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 from harness import Contract, Implementation, Known, Suite
@@ -39,32 +41,54 @@ NOTHING: Mapping[str, Any] = {}
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter: the package as pip names it, and its suites as `--suite` references."""
+    """An adapter: the package as pip names it, the modules it imports, its suites as `--suite` references."""
 
     package: str
+    modules: tuple[str, ...]
     suites: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Those of its modules that are not installed; they are looked for and not imported."""
+        return tuple(name for name in self.modules if not _is_found(name))
+
+    @property
+    def session(self) -> str:
+        """The command that installs the package and asks its suites."""
+        return f"nox -s third_party -- {self.package}"
+
+
+def _is_found(module: str) -> bool:
+    if module in sys.modules:
+        return True
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 ADAPTERS = (
     Adapter(
         "liger-kernel",
+        ("liger_kernel", "triton"),
         (
             "suites.third_party.liger:SUITE",
             "suites.third_party.liger:FUSED_LINEAR",
             "suites.third_party.liger:KL_DIV",
         ),
     ),
-    Adapter("cut-cross-entropy", ("suites.third_party.cut_cross_entropy:SUITE",)),
+    Adapter("cut-cross-entropy", ("cut_cross_entropy",), ("suites.third_party.cut_cross_entropy:SUITE",)),
     Adapter(
         "kornia",
+        ("kornia",),
         (
             "suites.third_party.kornia:SUITE",
             "suites.third_party.kornia:FOCAL",
             "suites.third_party.kornia:BINARY_FOCAL",
         ),
     ),
-    Adapter("entmax", ("suites.third_party.entmax:SUITE",)),
-    Adapter("info-nce-pytorch", ("suites.third_party.info_nce:SUITE",)),
+    Adapter("entmax", ("entmax",), ("suites.third_party.entmax:SUITE",)),
+    Adapter("info-nce-pytorch", ("info_nce",), ("suites.third_party.info_nce:SUITE",)),
 )
 
 

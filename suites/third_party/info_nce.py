@@ -7,6 +7,7 @@ trap: the package takes negatives as one tensor (N, M, D), the family stores M t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,13 +34,28 @@ class Paired(nn.Module):
         return self.loss(query, positive, torch.stack(negatives, 1))
 
 
-# Among them are protocol questions: where nothing but rounding is left, another factor rounds otherwise.
+# All but `long`: there bfloat16, as the wide formats, loses the squares of the lengths, which is no rounding.
 IN_SIXTEEN_BITS = Known(
-    ("inaccurate", "dead_gradient", "upstream", "second_backward"),
+    ("inaccurate", "dead_gradient"),
     "unit vectors and cosines are rounded to 16 bits, and 1 / T multiplies that, as in the plain form",
+    probe="accuracy",
     dtype=("bfloat16", "float16"),
+    regime=("independent", "learned", "hard", "false_negatives", "same", "mixed_lengths", "short"),
+)
+LONG_IN_FLOAT16 = replace(IN_SIXTEEN_BITS, kind="inaccurate", dtype="float16", regime="long")
+UNDER_OTHER_FACTORS = Known(
+    ("upstream", "second_backward"),
+    "where nothing but the rounding to 16 bits is left of a gradient, another factor rounds otherwise",
+    probe="protocol",
+    dtype=("bfloat16", "float16"),
+    group=("upstream 3", "random upstream", "second backward"),
 )
 SUITE = alone(
     FAMILY,
-    module(Paired, name="info_nce_pytorch", known=(MULTIPLIED, IN_SIXTEEN_BITS), skip=no_direction),
+    module(
+        Paired,
+        name="info_nce_pytorch",
+        known=(MULTIPLIED, IN_SIXTEEN_BITS, LONG_IN_FLOAT16, UNDER_OTHER_FACTORS),
+        skip=no_direction,
+    ),
 )

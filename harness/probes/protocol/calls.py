@@ -54,7 +54,7 @@ def _strided(interview: Interview) -> Tensor:
 def _under(make: Making) -> Callable[[Interview], list[Finding]]:
     def ask(interview: Interview) -> list[Finding]:
         upstream = make(interview)
-        stand = interview.stand.under(upstream)
+        stand = interview.block.under(upstream, interview.name)
         return interview.compared(interview.observed(stand), stand, upstream)
 
     return ask
@@ -63,7 +63,7 @@ def _under(make: Making) -> Callable[[Interview], list[Finding]]:
 def _twice(interview: Interview) -> list[Finding]:
     """Backward twice through one graph; the caller scales the first gradient in place meanwhile."""
     upstream = torch.full_like(interview.stand.upstream, 3.0)
-    stand = interview.stand.under(upstream)
+    stand = interview.block.under(upstream, interview.name)
     sample = interview.fresh()
     loss = interview.loss(sample.tensors)
     wanted = [sample[name] for name in sample.gradients]

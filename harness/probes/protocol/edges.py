@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from harness.observation import observe
+from harness.observation import Observation, observe
 from harness.probes.protocol.interview import NAME, Interview, Question
 from harness.results import Finding
 from harness.sample import Sample, Shape
@@ -26,28 +26,44 @@ def _first_rows(count: int) -> Callable[[Interview], list[Finding]]:
     def ask(interview: Interview) -> list[Finding]:
         stored = interview.sample
         cut = stored.taken(torch.arange(count))
-        return _judged(interview, cut, interview.stand.options)
+        return _judged(interview, f"first {count} rows", cut, interview.stand.options)
 
     return ask
 
 
 def _at(shape: Callable[[Shape], Shape]) -> Callable[[Interview], list[Finding]]:
     def ask(interview: Interview) -> list[Finding]:
-        drawn = interview.drawn_at(shape(interview.case.shape))
-        return [] if drawn is None else _judged(interview, *drawn, rebound=True)
+        asked = shape(interview.case.shape)
+        drawn = interview.drawn_at(asked)
+        return [] if drawn is None else _judged(interview, asked, *drawn, rebound=True)
 
     return ask
 
 
 def _judged(
-    interview: Interview, sample: Sample, options: Mapping[str, Any], *, rebound: bool = False
+    interview: Interview,
+    edge: object,
+    sample: Sample,
+    options: Mapping[str, Any],
+    *,
+    rebound: bool = False,
 ) -> list[Finding]:
-    stand = interview.standard_of(sample, options)
+    stand = interview.standard_of(edge, sample, options)
     bound = interview.bound_at(options) if rebound else interview.bound
-    seen = observe(bound, stand, interview.case.dtype, interview.case.device, NAME)
+    case = interview.case
+    seen = interview.answered(observe(bound, stand, case.dtype, case.device, NAME, described_defects=False))
     # What is wrong at the usual shape as well is no edge's doing, and said elsewhere.
-    usual = {f.kind for f in interview.plain.findings if f.severity == "error"}
-    return [f for f in interview.answered(seen).findings if f.severity == "error" and f.kind not in usual]
+    usual = error_kinds(interview.plain)
+    if error_kinds(seen) <= usual:
+        return []
+    found = (*seen.described(stand, NAME), *seen.findings)
+    return [f for f in found if f.severity == "error" and f.kind not in usual]
+
+
+def error_kinds(seen: Observation) -> set[str]:
+    """Returns the kinds of what is wrong with an answer to the degree of an error."""
+    defects = {defect.kind for defect in seen.defects if defect.severity == "error"}
+    return defects | {finding.kind for finding in seen.findings if finding.severity == "error"}
 
 
 QUESTIONS = (

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from harness.block import OpenBlock
 from harness.calling import Bound, leaves
-from harness.observation import Observation, news, observe, private_upstream
+from harness.observation import Observation, answered, judged, news, private_upstream
 from harness.oracle.reduction import Array
 from harness.probes.settings import settings_kept
 from harness.results import Finding
@@ -60,7 +60,7 @@ class Interview:
         self.stand = block.standard(name)
         # What the first call changes for good would look unchanged to every later look.
         with settings_kept():
-            self.plain = self.observed(self.stand)
+            self.plain = judged(self.observed(self.stand), self.stand, NAME)
 
     @property
     def sample(self) -> Sample:
@@ -89,8 +89,8 @@ class Interview:
             return torch.autograd.grad(loss, wanted, sent, **modes)
 
     def observed(self, stand: Standard, sample: Sample | None = None) -> Observation:
-        """Calls the implementation on a standard and judges its answer."""
-        return observe(self.bound, stand, self.case.dtype, self.case.device, NAME, sample=sample)
+        """Calls the implementation on a standard; its answer is not judged but held against the plain one."""
+        return answered(self.bound, stand, self.case.device, NAME, sample=sample)
 
     def sent(self, loss: Tensor, upstream: Tensor | None = None) -> Tensor:
         """Returns a private copy of the usual or another upstream gradient for a loss."""
@@ -135,15 +135,21 @@ class Interview:
                 if name not in mixed
             }
         # Rows with factors of their own add up to a sum that the plain one does not tell.
-        exact = self.stand.under(upstream).truth.gradients if mixed else {}
+        exact = self.block.under(upstream, self.name).truth.gradients if mixed else {}
         return scaled | {name: exact[name] for name in mixed if name in self.plain.gradients}
 
-    def standard_of(self, sample: Sample, options: Mapping[str, Any]) -> Standard:
-        """Returns the standard of a changed sample under the implementation's definition."""
-        definition = self.block.suite.implementation(self.name).contract.definition
-        with self.block.ledger.spending("oracle"), _blaming_the_suite("the oracle fails there"):
-            made = standard(self.block.suite, sample, options, self.case.dtype, definition)
-        return replace(made, ledger=self.block.ledger)
+    def standard_of(self, question: object, sample: Sample, options: Mapping[str, Any]) -> Standard:
+        """Returns the standard of a changed sample under the implementation's definition.
+
+        `question` names the change, which must be the same for all implementations of the block.
+        """
+        suite, dtype = self.block.suite, self.case.dtype
+        with _blaming_the_suite("the oracle fails there"):
+            return self.block.kept(
+                (NAME, question),
+                self.name,
+                lambda definition: standard(suite, sample, options, dtype, definition),
+            )
 
     def drawn_at(self, shape: Shape) -> tuple[Sample, dict[str, Any]] | None:
         """Returns sample and options of the case at another shape; None where it is not asked."""

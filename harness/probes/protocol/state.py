@@ -140,12 +140,13 @@ def _new_options(interview: Interview) -> list[Finding]:
     for name, value in bound.options.items():
         if isinstance(value, Tensor):
             value.copy_(turned[name])
-    unseen = interview.standard_of(interview.sample, turned)
-    again = interview.answered(observe(bound, unseen, case.dtype, case.device, NAME))
+    unseen = interview.standard_of("options turned", interview.sample, turned)
+    again = interview.answered(observe(bound, unseen, case.dtype, case.device, NAME, described_defects=False))
     # Whoever keeps what he was given first answers it in every call, so the old answer is the reference.
     if not _same_answer(again, interview.plain):
         return []
-    return [found for found in again.findings if found.severity == "error"]
+    wrong = (*again.described(unseen, NAME), *again.findings)
+    return [found for found in wrong if found.severity == "error"]
 
 
 def _same_answer(one: Observation, other: Observation) -> bool:

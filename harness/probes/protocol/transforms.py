@@ -20,7 +20,7 @@ from torch import Tensor
 from harness.calling import gradients_of
 from harness.inputs import generator_for
 from harness.judge import Yardstick, judge
-from harness.observation import gradient_array, loss_array, news, observe
+from harness.observation import answered, gradient_array, loss_array, news
 from harness.oracle.reduction import Array
 from harness.oracle.truth import reduced
 from harness.probes.protocol.interview import NAME, Interview, Question, UnsupportedError
@@ -149,7 +149,7 @@ def _mapped(interview: Interview) -> list[Finding]:
     ]
     with torch.no_grad():
         losses = torch.vmap(lambda *tensors: interview.loss(tensors))(*pairs)
-    plain = observe(interview.bound, other, interview.case.dtype, interview.case.device, NAME)
+    plain = answered(interview.bound, other, interview.case.device, NAME)
     assert interview.plain.loss is not None
     if plain.loss is None:
         raise UnsupportedError(plain.reason)

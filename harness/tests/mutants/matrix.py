@@ -103,15 +103,7 @@ def page(evidences: Sequence[Evidence]) -> str:
         "",
         "## Not found",
         "",
-        "Faults that no question of the default sweep shows; the last column says which question is missing.",
-        "",
-        "| row | mutant | family | fault | happened in | right for | missing question |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *(
-            f"| {m.row} | {m.name} | {m.family} | {m.fault} | {m.source} | {m.right} | {m.unseen} |"
-            for m in MUTANTS
-            if m.unseen
-        ),
+        *_not_found(evidences),
         "",
         "## Totals",
         "",
@@ -164,6 +156,26 @@ def _row(mutant: Mutant, evidences: Sequence[Evidence], *, trials: bool) -> str:
     seeds = f"{sum(kill is not None for kill in kills)}/{len(evidences)}"
     cells += [*([counted] if trials else []), seeds, mutant.right]
     return f"| {' | '.join(cells)} |"
+
+
+def _not_found(evidences: Sequence[Evidence]) -> list[str]:
+    """Returns the table of what no question shows; without any, one sentence on whether all was found."""
+    unseen = [mutant for mutant in MUTANTS if mutant.unseen]
+    if unseen:
+        return [
+            "Faults that no question of the default sweep shows; the last column says which one is missing.",
+            "",
+            "| row | mutant | family | fault | happened in | right for | missing question |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+            *(
+                f"| {m.row} | {m.name} | {m.family} | {m.fault} | {m.source} | {m.right} | {m.unseen} |"
+                for m in unseen
+            ),
+        ]
+    missed = survivors(evidences)
+    if missed:
+        return [f"No question is known to be missing, yet: {'; '.join(missed)}."]
+    return ["Every planted fault was found, under every seed."]
 
 
 def _totals(evidences: Sequence[Evidence]) -> list[str]:
