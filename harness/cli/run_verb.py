@@ -58,16 +58,16 @@ def command(ctx: click.Context, /, config_file: Path | None, **flags: Any) -> No
     progress = Progress(
         quiet=ctx.obj["quiet"], verbose=ctx.obj["verbose"], heartbeat_seconds=flags["heartbeat"]
     )
-    with claimed(folder):
-        with engine_of(flags["engine"], flags["address"]) as engine:
-            form = _begin(folder, flags, settled, discovered, plan)
-            progress.say(headline(form, folder))
-            progress.say(plan_line(plan))
-            for sentence in discovered.broken:
-                progress.say(f"! left out: {sentence}")
-            results, interrupted, runner = _measured(
-                folder, flags, settled, discovered, plan, retry, engine, progress
-            )
+    # The engine first: one that is not there leaves no folder behind.
+    with engine_of(flags["engine"], flags["address"]) as engine, claimed(folder):
+        form = _begin(folder, flags, settled, discovered, plan)
+        progress.say(headline(form, folder))
+        progress.say(plan_line(plan))
+        for sentence in discovered.broken:
+            progress.say(f"! left out: {sentence}")
+        results, interrupted, runner = _measured(
+            folder, flags, settled, discovered, plan, retry, engine, progress
+        )
         _finish(
             folder, form, plan, discovered, settled, results, runner, interrupted, time.monotonic() - start
         )
