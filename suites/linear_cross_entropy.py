@@ -87,6 +87,7 @@ SUITE = Suite(
         Regime(draw.confident),
         Regime(draw.confident_wrong),
         Regime(draw.offset_bias),
+        Regime(draw.masked_bias),
         Regime(draw.few_labels),
         Regime(partial(draw.ignored, share=0.5), name="ignored_half", needs=IGNORING),
         Regime(partial(draw.ignored, share=1.0), name="ignored_all", needs=IGNORING),

@@ -85,7 +85,8 @@ def terms(inputs: Inputs, options: Options) -> Terms:
     magnitude *= _steps(inputs["hidden"].shape[1])
     loss = cross_entropy.terms({"logits": logits, "target": inputs["target"]}, options)
     counts = loss.kept.unsqueeze(1)
-    magnitude = torch.where(counts, magnitude, 0.0)
+    # An infinite logit, a masked class, has no rounding.
+    magnitude = torch.where(counts & magnitude.isfinite(), magnitude, 0.0)
     return Terms(
         loss=loss,
         hidden=torch.where(counts, inputs["hidden"], 0.0),

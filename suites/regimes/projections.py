@@ -94,6 +94,16 @@ def offset_bias(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     return with_bias(sample, 300 + torch.randn(shape.classes, generator=generator, dtype=torch.float64))
 
 
+def masked_bias(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """A bias of -inf forbids every third class, as for the padding of a vocabulary; never the label."""
+    sample = unit(shape, finfo, generator)
+    forbidden = torch.arange(shape.classes) % 3 == 2
+    allowed = torch.nonzero(~forbidden).squeeze(1)
+    bias = torch.randn(shape.classes, generator=generator, dtype=torch.float64)
+    masked = sample.replaced(target=allowed[sample["target"] % len(allowed)])
+    return with_bias(masked, bias.masked_fill(forbidden, -math.inf))
+
+
 def few_labels(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """Logits of standard deviation 4 of which one class is the label: what the others get is the tail."""
     sample = unit(shape, finfo, generator)
