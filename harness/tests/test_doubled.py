@@ -119,6 +119,15 @@ def test_sums_scatters_and_moves_keep_both_parts():
     assert torch.equal(pair_of(a.gather(1, column)).low, low.gather(1, column))
     moved = pair_of(a.scatter(1, column, 0.0))
     assert torch.equal(moved.low, low.scatter(1, column, 0.0))
+    for moved in (
+        a.roll(2, 1),
+        a.transpose(0, 1),
+        a.flatten(),
+        a.narrow(1, 1, 2),
+        a.permute(1, 0).contiguous(),
+    ):
+        assert set(pair_of(moved).low.flatten().tolist()) <= set(low.flatten().tolist())
+        assert set(pair_of(moved).high.flatten().tolist()) <= set(high.flatten().tolist())
     top, place = a.max(1, keepdim=True)
     assert torch.equal(pair_of(top).low, low.gather(1, place))
     assert float(a.max()) == float(high.max())

@@ -22,7 +22,7 @@ ROUNDED_WEIGHTED = Known(
     "inaccurate",
     probe="accuracy",
     dtype=("bfloat16", "float16"),
-    variant="weighted",
+    variant=("weighted", "weighted_none"),
     reason="residual, loss and weighted loss are each rounded to 16 bits, and so are their slopes",
 )
 ROUNDED_IN_THE_KERNEL = Known(
@@ -45,10 +45,13 @@ INFINITE_IN_FLOAT16 = replace(
     BRANCH_NOT_TAKEN, variant="delta_huge", regime=("wide", "outliers"), dtype="float16"
 )
 
-NATIVE = (ZERO_WEIGHT, ROUNDED_IN_THE_KERNEL)
+# Two products are enough where nothing is divided.
+WEIGHTED_LOSS = replace(ROUNDED_WEIGHTED, variant="weighted_none", group="loss")
+
+NATIVE = (ZERO_WEIGHT, ROUNDED_IN_THE_KERNEL, WEIGHTED_LOSS)
 UPCAST = (ZERO_WEIGHT,)
 LOOP = (ZERO_WEIGHT, ROUNDED_WEIGHTED, BRANCH_NOT_TAKEN, INFINITE_IN_FLOAT16)
 COMPOSED = (*LOOP, BRANCH_NOT_TAKEN_AT_THE_TOP)
 CUT_LATE = (MASKED_AFTER,)
-CLAMPED = (ZERO_WEIGHT, ADDS_AND_TAKES_AWAY, LOST_FOR_EVERY_UPSTREAM)
+CLAMPED = (ZERO_WEIGHT, WEIGHTED_LOSS, ADDS_AND_TAKES_AWAY, LOST_FOR_EVERY_UPSTREAM)
 COMPILED = (BRANCH_NOT_TAKEN,)

@@ -20,11 +20,16 @@ from suites.known.residuals import (
 # Where the sum of the losses overflows alone, the mean is infinite.
 _OTHER_FACES = replace(WEIGHT_SUM, kind=(*WEIGHT_SUM.kind, "dead_gradient", "spurious_overflow"))
 
-COMPOSED = (_OTHER_FACES, ZERO_WEIGHT, ROUNDED_STEPS)
+# Divided by the sum of weights, a rounding more; it shows in both gradients.
+_ROUNDED_STEPS = replace(
+    ROUNDED_STEPS, variant=("weighted", *ROUNDED_STEPS.variant), group=("loss", "prediction/*", "target/*")
+)
+
+COMPOSED = (_OTHER_FACES, ZERO_WEIGHT, _ROUNDED_STEPS)
 MODULE = (MEAN_FACTOR,)
 NATIVE = (MEAN_FACTOR, *COMPOSED)
 UPCAST = (ZERO_WEIGHT,)
-CUT_LATE = (MASKED_AFTER,)
+CUT_LATE = (MASKED_AFTER, replace(MEAN_FACTOR, variant="missing", regime=()))
 EXPANDED = (
     ZERO_WEIGHT,
     replace(_OTHER_FACES, kind="spurious_overflow"),
