@@ -26,10 +26,13 @@ LINTERS = ("ruff", "mypy", "import-linter", "pandas-stubs", "types-psutil")
 def tests(session: nox.Session) -> None:
     """Runs the tests, then the suites' own examples, identities and quick trials under pytest."""
     session.install(*PINS, "-e", ".[test]")
-    session.run("pytest", *session.posargs, env=PATIENT)
-    if not session.posargs:
-        # Two processes; a suite stays whole, since what is stale in it is known when all of it was asked.
-        session.run("pytest", "suites", "-q", "-n", "2", "--dist", "loadfile", env=PATIENT)
+    if session.posargs:
+        session.run("pytest", *session.posargs, env=PATIENT)
+        return
+    # Two processes; a suite stays whole, since what is stale in it is known when all of it was asked.
+    split = ("-n", "2", "--dist", "loadfile")
+    session.run("pytest", *split, env=PATIENT)
+    session.run("pytest", "suites", "-q", *split, env=PATIENT)
 
 
 @nox.session

@@ -19,7 +19,9 @@ def everything_loaded_once():
 
 
 @pytest.fixture
-def session(pytester: pytest.Pytester) -> Session:
+def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Session:
+    # The run inside is one process, whatever runs this one: pytest-benchmark times nothing in a worker.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     return Session(pytester)
 
 
