@@ -31,7 +31,7 @@ from suites.implementations.ctc import (
     textbook,
     upcast,
 )
-from suites.known.ctc import CORRECTED, LOOP, NATIVE, RESCALED, TEXTBOOK, UNCHECKED_LABEL, UPCAST
+from suites.known.ctc import COMPILED, CORRECTED, LOOP, NATIVE, RESCALED, TEXTBOOK, UNCHECKED_LABEL, UPCAST
 from suites.mistakes.ctc import KNOWN_BAD
 from suites.oracles.ctc import FUSED, ORACLE, PARTIAL
 from suites.regimes import sequences as draw
@@ -132,7 +132,7 @@ SUITE = Suite(
             name="compiled",
             contract=COMPILED_CONTRACT,
             skip=above(batch=64),
-            known=RESCALED,
+            known=COMPILED,
             prepare=partial(torch.compile, dynamic=False),
         ),
         Implementation(upcast, contract=Contract(dtypes=HALF, derivative=FUSED), known=UPCAST),

@@ -104,3 +104,5 @@ RESCALED = (
         reason="beside a beginning so much more likely, the one that can be finished underflows to 0",
     ),
 )
+# Compiled it is asked no ladder of scales.
+COMPILED = tuple(entry for entry in RESCALED if entry.probe != ("overflow",))
