@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from contextlib import ExitStack
 
@@ -175,7 +176,8 @@ def wider(logits, target, reduction="mean"):
 
 CHANGES = {
     "the default dtype": lambda: torch.set_default_dtype(torch.float64),
-    "the number of threads": lambda: torch.set_num_threads(2),
+    # Neither one nor all cores, whoever ran before in this process.
+    "the number of threads": lambda: torch.set_num_threads((os.cpu_count() or 1) + 1),
     "deterministic algorithms": lambda: torch.use_deterministic_algorithms(True),
     "the float32 matmul precision": lambda: torch.set_float32_matmul_precision("medium"),
     "anomaly detection": lambda: torch.autograd.set_detect_anomaly(True),
