@@ -21,7 +21,7 @@ from harness.calling import gradients_of, leaves
 from harness.errors import HarnessError
 from harness.outcome import outcome
 from harness.probes.memory import warm_up_profiler
-from harness.probes.timing import POOL
+from harness.probes.timed_calls import POOL
 from harness.pytest_items import calm, one_thread
 from harness.pytest_settings import Settings
 from harness.pytest_trials import Desk, asked, conclude, properties_of, trial_facts

@@ -152,7 +152,8 @@ class _Session:
     def _time(self, task: Mapping[str, Any]) -> None:
         from harness.block import OpenBlock, reset_compiler
         from harness.plan import Block
-        from harness.probes.timing import Measure, copy_bandwidth, time_block, timer_seconds
+        from harness.probes.clocks import copy_bandwidth, timer_seconds
+        from harness.probes.timing import Measure, time_block
         from harness.trial import Trial
 
         if any(self._suites[suite].implementation(name).compiled for suite, name in _timed_names(task)):

@@ -11,35 +11,27 @@ it is watched.
 from __future__ import annotations
 
 import gc
-import math
 import random
-import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from harness.block import OpenBlock
 from harness.calling import Bound, failure, gradients_of, leaves, torch_state_kept
 from harness.observation import Observation, answered, judged, private_upstream
 from harness.probes.recheck import TimedAnswer, recheck, wrong_under_the_clock
+from harness.probes.timed_calls import PASSES, Pass, calibrated, timed
 from harness.results import Status
 from harness.sample import Sample
-from harness.standard import asked_upstream, upstream_for
+from harness.standard import asked_upstream
 from harness.stats import half_width
 
 NAME = "timing"
-Pass = Literal["forward", "backward", "both"]
-PASSES: tuple[Pass, ...] = get_args(Pass)
-POOL = 8
-POOL_BYTES = 1 << 28
-# Building the graphs of a backward block takes no longer than so many blocks.
-GRAPH_BLOCKS = 10
 # Forward and backward alone are shown beside the ranking pass and timed in every fourth round.
 SIDE_ROUNDS = 4
+# The second look is taken after so many calls, unless those that are missing take longer than this.
+WATCHED_CALLS, WATCHED_SECONDS = 320, 0.5
 
 
 @dataclass(frozen=True)
@@ -75,6 +67,8 @@ class Runner:
     # Calls per block, by pass.
     loops: dict[str, int]
     seconds: list[float] = field(default_factory=list)
+    # Calls under the clock so far, of every pass.
+    calls: int = 0
     timed_sample: Sample | None = None
     last: TimedAnswer | None = None
 
@@ -160,7 +154,7 @@ def _ready(
                     }
                 )
                 continue
-            runner = Runner(name, bound, seen, _calibrated(block, bound, measure))
+            runner = Runner(name, bound, seen, calibrated(block, bound, measure.block_seconds))
         except BaseException as error:  # an implementation that calls sys.exit costs itself only
             _failed(name, error, emit)
             continue
@@ -195,36 +189,6 @@ def _failed(name: str, error: BaseException, emit: Emit) -> None:
     emit({"failed": {"name": name, "status": status or "skipped", "reason": reason}})
 
 
-def _calibrated(block: OpenBlock, bound: Bound, measure: Measure) -> dict[str, int]:
-    """Returns by pass how many calls last about a block; the second of two single calls is the guide."""
-    for _ in range(2):
-        forward, backward = _single_call(block, bound)
-    seconds = {"forward": forward, "backward": backward, "both": forward + backward}
-    loops = {kind: max(1, round(measure.block_seconds / max(t, 1e-7))) for kind, t in seconds.items()}
-    # Every graph of the block is alive at once, and where forward computes the gradients each takes long.
-    size = 16 * max(block.drawn()[0].input_bytes, 1)
-    graphs = min(POOL_BYTES // size, round(GRAPH_BLOCKS * measure.block_seconds / max(forward, 1e-7)), 512)
-    loops["backward"] = max(1, min(loops["backward"], graphs))
-    return loops
-
-
-def _single_call(block: OpenBlock, bound: Bound) -> tuple[float, float]:
-    """Returns the seconds of one forward and of the backward behind it."""
-    (stored, options), device = block.drawn(), block.case.device
-    sample, upstream = leaves(stored, device), upstream_for(stored, options)
-    upstream = None if upstream is None else upstream.to(device)
-    _synchronise(device)
-    start = time.perf_counter()
-    loss = bound.loss(sample.tensors)
-    _synchronise(device)
-    between = time.perf_counter()
-    gradients_of(loss, sample, upstream)
-    _synchronise(device)
-    end = time.perf_counter()
-    block.ledger.book("implementation", end - start)
-    return between - start, end - between
-
-
 def _round(
     block: OpenBlock,
     runners: list[Runner],
@@ -239,8 +203,9 @@ def _round(
         begin(runner.name)
         try:
             with torch_state_kept():
-                sample, runner.timed_sample, last = _timed(block, runner.bound, kind, runner.loops[kind])
+                sample, runner.timed_sample, last = timed(block, runner.bound, kind, runner.loops[kind])
                 runner.last = last or runner.last
+                runner.calls += runner.loops[kind]
         except BaseException as error:
             _failed(runner.name, error, emit)
             runners.remove(runner)
@@ -261,66 +226,6 @@ def _round(
         )
 
 
-def _timed(
-    block: OpenBlock, bound: Bound, kind: Pass, loops: int
-) -> tuple[dict[str, Any], Sample, TimedAnswer | None]:
-    """Times `loops` calls of one pass and returns what was measured and a sample that was used.
-
-    Everything that is not the pass happens outside the clock. The last answer of the pass "both" is
-    kept, since nobody else has seen an answer that was given under the clock.
-    """
-    stored, options = block.drawn()
-    device = block.case.device
-    pool = [leaves(stored, device) for _ in range(_pool_size(stored, loops))]
-    upstream = upstream_for(stored, options)
-    upstream = None if upstream is None else upstream.to(device)
-    graphs: list[tuple[Tensor, Sample]] = []
-    answer: TimedAnswer | None = None
-    if kind == "backward":
-        with block.ledger.spending("implementation"):
-            graphs = [(bound.loss(s.tensors), s) for s in (pool[i % len(pool)] for i in range(loops))]
-    _synchronise(device)
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    cpu, wall = time.process_time(), time.perf_counter()
-    if kind == "forward":
-        for index in range(loops):
-            bound.loss(pool[index % len(pool)].tensors)
-    elif kind == "backward":
-        for loss, sample in graphs:
-            gradients_of(loss, sample, upstream)
-    else:
-        for index in range(loops):
-            sample = pool[index % len(pool)]
-            loss = bound.loss(sample.tensors)
-            found = gradients_of(loss, sample, upstream)
-    _synchronise(device)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    block.ledger.book("implementation", wall)
-    if kind == "both":
-        answer = TimedAnswer(loss.detach(), found, sample)
-    measured = {
-        "wall_seconds": wall,
-        "cpu_seconds": cpu,
-        "involuntary_switches": after.ru_nivcsw - before.ru_nivcsw,
-        "minor_faults": after.ru_minflt - before.ru_minflt,
-    }
-    return measured, pool[0], answer
-
-
-def _pool_size(stored: Sample, loops: int) -> int:
-    return max(1, min(loops, POOL, POOL_BYTES // max(stored.input_bytes, 1)))
-
-
-def _synchronise(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    elif device == "mps":
-        torch.mps.synchronize()
-    elif device == "xpu":
-        torch.xpu.synchronize()
-
-
 def _narrow(runners: list[Runner], baseline: str, measure: Measure) -> bool:
     base = next((r for r in runners if r.name == baseline), runners[0])
     for runner in runners:
@@ -333,6 +238,11 @@ def _narrow(runners: list[Runner], baseline: str, measure: Measure) -> bool:
 
 def _checked_again(block: OpenBlock, runner: Runner, emit: Emit, begin: Callable[[str], None]) -> None:
     begin(runner.name)
+    try:
+        _call_what_is_missing(block, runner)
+    except BaseException as error:
+        _failed(runner.name, error, emit)
+        return
     found = None
     if runner.last is not None:
         found = wrong_under_the_clock(block, runner.name, runner.bound, runner.last, NAME)
@@ -341,29 +251,13 @@ def _checked_again(block: OpenBlock, runner: Runner, emit: Emit, begin: Callable
         emit({"finding": {"name": runner.name, "finding": found.to_json()}})
 
 
-def copy_bandwidth(size_bytes: int = 1 << 26, repeats: int = 9) -> float:
-    """Returns this machine's copy bandwidth in bytes per second: read plus write of a large tensor."""
-    source = torch.ones(size_bytes // 4)
-    target = torch.empty_like(source)
-    target.copy_(source)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        target.copy_(source)
-        seconds.append(time.perf_counter() - start)
-    return 2 * size_bytes / sorted(seconds)[len(seconds) // 2]
+def _call_what_is_missing(block: OpenBlock, runner: Runner) -> None:
+    """Makes the calls that are missing before the second look, where blocks were few and calls are cheap.
 
-
-def timer_seconds() -> float:
-    """Returns the cost of one reading of both clocks, as spent inside a timed block."""
-    count = 1000
-    start = time.perf_counter()
-    for _ in range(count):
-        time.process_time()
-        time.perf_counter()
-    return (time.perf_counter() - start) / count
-
-
-def is_fused(forward_seconds: float, backward_seconds: float) -> bool:
-    """Tells whether forward already computes the gradients: backward takes under a fifth of it."""
-    return math.isfinite(backward_seconds) and backward_seconds < 0.2 * forward_seconds
+    How many calls the blocks held depends on how busy the machine was; what is found should not.
+    """
+    missing = WATCHED_CALLS - runner.calls
+    if missing > 0 and runner.seconds and missing * min(runner.seconds) <= WATCHED_SECONDS:
+        with torch_state_kept():
+            _, runner.timed_sample, last = timed(block, runner.bound, "both", missing)
+            runner.last = last or runner.last

@@ -74,3 +74,26 @@ def test_bits_are_compared_so_that_nan_is_itself_and_zeros_have_signs():
     assert overwritten(stored.mapped(torch.clone), stored) == []
     assert overwritten(stored.replaced(x=torch.tensor([math.nan, -0.0])), stored) == ["x"]
     assert overwritten(stored.replaced(t=torch.tensor([2])), stored) == ["t"]
+
+
+def opened(variant="mean"):
+    twins = (Implementation(native, name="one"), Implementation(native, name="twin"))
+    case = Case("cross_entropy", variant, "unit_normal", "float32", "cpu", 8, 4, 1)
+    return OpenBlock(SUITE.extended(*twins), case, 0)
+
+
+def test_all_implementations_share_what_another_upstream_gradient_makes_of_the_truth():
+    block, upstream = opened(), torch.tensor(8.0)
+    first = block.under(upstream, "one")
+    assert block.under(upstream.clone(), "twin") is first
+    assert block.under(torch.tensor(-8.0), "twin") is not first
+    known, name = block.standard("one"), first.sample.gradients[0]
+    ratio = 8.0 / float(known.upstream)
+    assert (first.gradients[name].truth == ratio * known.gradients[name].truth).all()
+
+
+def test_equal_upstream_gradients_in_other_memory_are_asked_apart():
+    block = opened("none")
+    dense, expanded = torch.full((8,), 3.0), torch.tensor(3.0).expand(8)
+    assert block.under(dense, "one").upstream.stride() == (1,)
+    assert block.under(expanded, "one").upstream.stride() == (0,)
