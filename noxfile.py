@@ -74,6 +74,14 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def reproducers(session: nox.Session) -> None:
+    """Runs the script of every finding on torch's own losses alone; writes docs/native_findings.md."""
+    session.install(*PINS, ".")
+    page = ("-o", "docs/native_findings.md")
+    session.run("python", "-P", "-m", "harness.cli.reproduce", *(session.posargs or page))
+
+
+@nox.session
 def third_party(session: nox.Session) -> None:
     """Asks released loss packages what their families are asked; `-- entmax==1.2` asks another version."""
     session.install(*PINS, "-e", ".")

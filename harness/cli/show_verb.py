@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,16 +115,11 @@ def _script(
     )
 
 
-def _by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Returns findings worst first, unknown before known where the severity is the same."""
-    from harness.results import SEVERITIES
-
-    return sorted(findings, key=lambda f: (-SEVERITIES.index(f.severity), bool(f.known)))
-
-
 def _chosen(results: Sequence[Result], kind: str) -> Finding:
     """Returns the worst finding of a trial, or its worst of a kind; raises UsageError without one."""
-    findings = _by_severity(finding for result in results for finding in result.findings)
+    from harness.distinct import by_severity
+
+    findings = by_severity(finding for result in results for finding in result.findings)
     if not findings:
         raise UsageError(f"show {results[0].trial.id} --repro: nothing was found there; it is clean.")
     found = next((f for f in findings if not kind or f.kind == kind), None)
@@ -188,28 +182,21 @@ def _witnessed(part: str, value: Any) -> str:
 
 
 def _worst(run: Run, count: int) -> list[dict[str, Any]]:
-    """Returns distinct findings by (implementation, kind, group, probe), worst severity first."""
-    first: dict[tuple[str, ...], tuple[Finding, Result]] = {}
-    times: Counter[tuple[str, ...]] = Counter()
-    owners = {id(finding): result for result in run.results for finding in result.findings}
-    for finding in _by_severity(finding for result in run.results for finding in result.findings):
-        result = owners[id(finding)]
-        trial = result.trial
-        key = (trial.case.suite, trial.implementation, finding.kind, finding.group, finding.probe)
-        times[key] += 1
-        first.setdefault(key, (finding, result))
+    """Returns the worst distinct findings as rows."""
+    from harness.distinct import distinct
+
     return [
         {
-            "severity": finding.severity,
-            "kind": finding.kind,
-            "implementation": result.trial.implementation,
-            "group": finding.group,
-            "probe": finding.probe,
-            "trials": times[key],
-            "trial": result.trial.id,
-            "message": _said(finding),
+            "severity": one.finding.severity,
+            "kind": one.finding.kind,
+            "implementation": one.trial.implementation,
+            "group": one.finding.group,
+            "probe": one.finding.probe,
+            "trials": one.trials,
+            "trial": one.trial.id,
+            "message": _said(one.finding),
         }
-        for key, (finding, result) in list(first.items())[:count]
+        for one in distinct(run.results)[:count]
     ]
 
 

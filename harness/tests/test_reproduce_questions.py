@@ -32,7 +32,7 @@ from harness.reproducer.running import ended
 from harness.reproducer.script import script
 from harness.reproducer.search import reproduced
 from harness.results import Finding
-from harness.tests.test_reproduce import IDENTITY, outcomes
+from harness.tests.reproducing import IDENTITY, outcomes
 from harness.trial import Case, Trial
 
 # Its sources go into scripts, so it is loaded as a suite file of its own.
