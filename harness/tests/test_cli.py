@@ -95,7 +95,7 @@ def test_commands_that_need_no_torch_import_none(arguments, forbidden, measured)
         "print(code, sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=measured, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, *arguments], cwd=measured, capture_output=True, text=True, timeout=240
     )
     code, _, listed = done.stderr.splitlines()[-1].partition(" ")
     assert code == ("2" if arguments[0] == "show" else "0"), done.stderr
@@ -106,7 +106,7 @@ def test_commands_that_need_no_torch_import_none(arguments, forbidden, measured)
 def test_a_report_is_written_beside_the_run_and_its_path_is_printed(measured):
     code = "import sys; from harness.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", code, "report"], cwd=measured, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, "report"], cwd=measured, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "report runs/latest/report.html\n"
@@ -169,7 +169,7 @@ def test_a_count_below_one_is_refused_by_the_flag_as_by_the_file(flag, measured,
         cwd=measured,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=240,
     )
     assert done.returncode == 2, done.stderr
     assert flag.partition("=")[0] in done.stderr

@@ -323,7 +323,7 @@ def test_an_interrupted_run_keeps_its_lines_and_is_continued(folder):
     while process.poll() is None and not (results.exists() and results.read_bytes().count(b"\n") > 2):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     slow.unlink()
     assert process.returncode == 130, err
     assert out == ""

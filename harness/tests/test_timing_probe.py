@@ -126,15 +126,15 @@ def test_a_call_that_was_interrupted_does_not_calibrate_its_blocks():
 
     def interrupted(p, t):
         calls.append(1)
-        if len(calls) <= 3:
-            time.sleep(0.02)
+        if len(calls) <= 2:
+            time.sleep(0.05)
         return honest(p, t)
 
     suite = Suite("s", per_row, (Implementation(interrupted),), (Regime(normal),))
     block = OpenBlock(suite, Case("s", "mean", "normal", "float32", "cpu", 8, 4, 1), 0)
-    loops = calibrated(block, block.bound("interrupted"), 0.1)
-    assert loops["both"] > 10
-    assert len(calls) > 3
+    loops = calibrated(block, block.bound("interrupted"), 1.0)
+    assert loops["both"] > 40
+    assert len(calls) > 2
 
 
 def test_who_is_rarely_inaccurate_is_not_accused_of_cheating():
