@@ -187,6 +187,9 @@ def failure(error: BaseException) -> tuple[Status | None, str]:
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
         return "out_of_memory", text
+    # torch says that a kernel lacks a dtype in a RuntimeError that only its words tell from others
+    # ("nll_loss_forward_no_reduce_cpu_kernel_index" not implemented for 'Long'). Whoever says so in his own
+    # words is believed: it is shown as `unsupported` with that sentence, and never counted as right.
     if isinstance(error, NotImplementedError) or "not implemented for" in text:
         return "unsupported", text
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "harness" not in f.filename]

@@ -250,11 +250,19 @@ def _held(suite: Suite, seed: int) -> Iterator[str]:
 
 
 def main(references: list[str]) -> int:
-    """Prints what suites (names, files, module:SUITE) owe and returns 1 if any of them owes something."""
+    """Prints what suites (names, files, module:SUITE) owe and returns 1 if any of them owes something.
+
+    What cannot be found or loaded is one sentence on stderr and the exit code of its error.
+    """
     from harness.discovery import Selection, discover
 
     owed = False
-    for name, suite in discover(Selection(suites=tuple(references), known_bad=True)).suites.items():
+    try:
+        suites = discover(Selection(suites=tuple(references), known_bad=True)).suites
+    except HarnessError as error:
+        sys.stderr.write(f"conformance: {error}\n")
+        return error.exit_code
+    for name, suite in suites.items():
         found = departures(suite)
         owed |= bool(found)
         sys.stdout.write("".join(f"{name}: {sentence}\n" for sentence in found) or f"{name}: conforms\n")
@@ -262,7 +270,4 @@ def main(references: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except HarnessError as error:
-        sys.exit(f"conformance: {error}")
+    sys.exit(main(sys.argv[1:]))

@@ -2,8 +2,10 @@
 
 Each task is a list of questions; whatever a worker has answered when it dies, hangs past its limit or
 outgrows its memory stays answered, the question that had begun gets a status, and the rest goes to a
-fresh worker without the implementation that died. The trap: a worker's last messages may still be
-in the pipe when it is dead, so the pipe is drained before anybody is blamed.
+fresh worker without the implementation that died. The time limit is the implementation's: what the oracle
+takes is taken off, and has a limit of its own, which costs the question of the whole case and is nobody's
+hang. The trap: a worker's last messages may still be in the pipe when it is dead, so the pipe is drained
+before anybody is blamed.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ POLL_SECONDS = 0.25
 STARTUP_SECONDS = 180.0
 # The first compile of a process takes tens of seconds where the cache is empty.
 COMPILATION_FACTOR = 5.0
+# Oracle and judging work on whole matrices in float64: at 1024 x 32000 they took 9 and 30 times as long as
+# torch. Their limit is there to end what never ends.
+ORACLE_FACTOR = 10.0
 # Near its limit a SIGKILL is the kernel's answer to memory, not a crash.
 NEAR_LIMIT = 0.8
 # Whoever hangs on so many questions is not asked the others: a hundred time limits are hours.
@@ -44,10 +49,20 @@ class Task:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a question may cost: seconds, and bytes per worker."""
+    """What a question may cost: seconds, and bytes per worker.
+
+    `timeout_seconds` are the implementation's; oracle and judging have ORACLE_FACTOR times as many for each
+    thing they do, and at least `oracle_seconds`.
+    """
 
     timeout_seconds: float = 60.0
     memory_bytes: int = 0
+    oracle_seconds: float = 600.0
+
+    @property
+    def longest_turn(self) -> float:
+        """Seconds that oracle or judging may take at a time."""
+        return max(self.oracle_seconds, ORACLE_FACTOR * self.timeout_seconds)
 
 
 class Engine(Protocol):
@@ -69,6 +84,8 @@ class _Busy:
     task: Task | None = None
     begun: tuple[str, str] | None = None
     deadline: float = 0.0
+    # Seconds that the deadline leaves to what has begun.
+    allowed: float = STARTUP_SECONDS
 
 
 class LocalEngine:
@@ -138,12 +155,13 @@ class LocalEngine:
             selector.register(worker, selectors.EVENT_READ, busy)
             pool.append(busy)
             self._give(busy, task)
-            busy.deadline = time.monotonic() + STARTUP_SECONDS
+            busy.deadline = time.monotonic() + busy.allowed
 
     def _give(self, busy: _Busy, task: Task) -> None:
         busy.task, busy.begun = task, None
         # Discovery and inputs happen before the first question begins.
-        busy.deadline = time.monotonic() + STARTUP_SECONDS
+        busy.allowed = STARTUP_SECONDS
+        busy.deadline = time.monotonic() + busy.allowed
         busy.worker.send(task.message)
 
     def _retire(self, busy: _Busy, pool: list[_Busy], selector: selectors.BaseSelector) -> None:
@@ -167,7 +185,8 @@ class LocalEngine:
                 begun = message["begin"]
                 busy.begun = (begun["trial"], begun["probe"])
                 factor = COMPILATION_FACTOR if begun["probe"] in ("compilation", "timing") else 1.0
-                busy.deadline = time.monotonic() + factor * self._limits.timeout_seconds
+                busy.allowed = factor * self._limits.timeout_seconds
+                busy.deadline = time.monotonic() + busy.allowed
             elif "result" in message:
                 result = Result.from_json(message["result"])
                 if busy.task is not None:
@@ -208,11 +227,9 @@ class LocalEngine:
             if busy.worker.is_dead() and not _readable(busy.worker):
                 # A grandchild may hold the pipe open, so its end never comes.
                 yield from self._bury(busy, queue, pool, selector, None, "")
-            elif now > busy.deadline:
-                spent = self._limits.timeout_seconds
-                yield from self._bury(
-                    busy, queue, pool, selector, "timed_out", f"no answer within {spent:.0f} s"
-                )
+            elif (late := self._late(busy, now)) is not None:
+                reason, oracle = late
+                yield from self._bury(busy, queue, pool, selector, "timed_out", reason, oracle=oracle)
             elif resident > 1.1 * self._memory_bytes:
                 yield from self._bury(
                     busy,
@@ -223,6 +240,19 @@ class LocalEngine:
                     f"{resident} bytes resident, limit {self._memory_bytes}",
                 )
 
+    def _late(self, busy: _Busy, now: float) -> tuple[str, bool] | None:
+        """Returns whose time is over, in words, and whether it is the oracle's; None while nobody is late."""
+        if now <= busy.deadline:
+            return None
+        own, present = busy.worker.turns.taken(now) if busy.begun is not None else (0.0, 0.0)
+        limit = self._limits.longest_turn
+        if present > limit:
+            least = f"{ORACLE_FACTOR:.0f} x --timeout, at least {self._limits.oracle_seconds:.0f} s"
+            return f"oracle or judging took more than their {limit:.0f} s ({least})", True
+        if now - own > busy.deadline:
+            return f"no answer within {busy.allowed:.0f} s", False
+        return None
+
     def _bury(
         self,
         busy: _Busy,
@@ -231,8 +261,13 @@ class LocalEngine:
         selector: selectors.BaseSelector,
         status: Status | None,
         reason: str,
+        *,
+        oracle: bool = False,
     ) -> Iterator[Result]:
-        """Blames the question that had begun and queues the others without that implementation."""
+        """Blames the question that had begun and queues the others without that implementation.
+
+        Where the `oracle` is late, no implementation of the case can be asked that question.
+        """
         self._retire(busy, pool, selector)
         tail, end = busy.worker.end()
         task = busy.task
@@ -254,6 +289,13 @@ class LocalEngine:
                 )
             return
         trial, probe = busy.begun
+        if oracle:
+            for other in [key for key in task.open if key[1] == probe and _case(key[0]) == _case(trial)]:
+                task.open.pop(other)
+                yield death(parse_trial(other[0]), probe, "timed_out", reason, tail)
+            if (rest := without(task, "")) is not None:
+                queue.appendleft(rest)
+            return
         self._hangs[_maker(trial)] += status == "timed_out"
         yield death(parse_trial(trial), probe, status, reason, tail)
         rest = without(task, trial)
@@ -264,6 +306,10 @@ class LocalEngine:
 def _maker(trial: str) -> tuple[str, str]:
     parsed = parse_trial(trial)
     return parsed.case.suite, parsed.implementation
+
+
+def _case(trial: str) -> str:
+    return trial.rpartition("/")[0]
 
 
 def death(trial: Trial, probe: str, status: Status, reason: str, tail: str) -> Result:

@@ -22,7 +22,7 @@ from harness.outcome import trial_status
 from harness.plan import Plan
 from harness.probes.protocol.probe import QUESTIONS
 from harness.results import SCHEMA, Result
-from harness.run import MANIFEST, read_manifest
+from harness.run import MANIFEST, read_manifest, stated
 from harness.standard import row_oracle
 from harness.suite import Suite
 from harness.trial import DTYPES
@@ -210,12 +210,10 @@ def stored_manifest(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     form = read_manifest(path)
-    lacking = [key for key in ("seed", "environment", "plan") if key not in form]
-    if lacking:
-        raise RunError(
-            f"{path}: lacks {', '.join(lacking)}; restore it, or remove it and give this command again, "
-            "which keeps what was measured."
-        )
+    for keys in (("seed",), ("environment", "identity"), ("plan", "blocks")):
+        stated(path, form, *keys)
+    for number, block in enumerate(form["plan"]["blocks"]):
+        stated(path, block, "probes", within=f"plan.blocks[{number}].")
     return form
 
 

@@ -76,6 +76,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("identity_share", "1", "identity", "largest difference of two sides over what is allowed"),
     Quantity("invalid_inputs", "count", "invalid_input", "invalid inputs asked"),
     Quantity("invalid_inputs_refused", "count", "invalid_input", "invalid inputs refused by raising"),
+    Quantity("invalid_inputs_uneven", "count", "invalid_input", "met in another manner than uncompiled"),
     Quantity("input_bytes", "bytes", "memory", "bytes of all input tensors"),
     Quantity("forward_peak_bytes", "bytes", "memory", "peak during forward, inputs excluded"),
     Quantity("backward_peak_bytes", "bytes", "memory", "peak during backward, inputs excluded"),

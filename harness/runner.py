@@ -21,7 +21,7 @@ from harness.known import annotated
 from harness.plan import Block, Plan
 from harness.probes.timing import Measure
 from harness.results import Finding, Result
-from harness.run import RESULTS, SAMPLES, json_lines
+from harness.run import RESULTS, SAMPLES, read_samples
 from harness.sources import source_hash
 from harness.timings import Stopwatch, TimedBlock, timing_results
 from harness.trial import Trial
@@ -231,7 +231,7 @@ class Runner:
         """Takes over the complete (process, case) pairs of an earlier, interrupted timing phase."""
         if not path.exists():
             return
-        lines, torn = json_lines(path)
+        lines, torn = read_samples(path)
         if torn:
             cut_torn_line(path)
         pending: dict[tuple[int, str], TimedBlock] = {}

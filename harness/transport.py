@@ -23,6 +23,7 @@ from typing import IO, Any
 import psutil
 
 from harness.environment import worker_environment
+from harness.turns import SIZE, Turns
 
 OUTPUT_BYTES = 1 << 22
 TAIL_BYTES = 2000
@@ -36,6 +37,9 @@ class WorkerProcess:
         self._output: IO[bytes] = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - lives as long as the worker
         environment = worker_environment(threads, hash_seed=hash_seed)
         environment["LOSSGAUGE_MESSAGES"] = str(writing)
+        shared = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed below, what maps it keeps it
+        shared.truncate(SIZE)
+        environment["LOSSGAUGE_TURNS"] = str(shared.fileno())
         environment["LOSSGAUGE_MEMORY_BYTES"] = str(memory_bytes)
         # -P keeps the working directory from shadowing the three packages.
         command = [sys.executable, "-P", "-c", "from harness.worker import main; main()"]
@@ -44,11 +48,13 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            pass_fds=(writing,),
+            pass_fds=(writing, shared.fileno()),
             env=_with_packages(environment),
             start_new_session=True,
         )
         os.close(writing)
+        self.turns = Turns(shared.fileno())
+        shared.close()
         self._reading = reading
         self._pending = b""
         self._closed = False
@@ -117,6 +123,7 @@ class WorkerProcess:
             self._output.seek(max(0, size - TAIL_BYTES))
             self._tail = self._output.read().decode("utf-8", errors="replace").strip()
             self._output.close()
+            self.turns.close()
         return self._tail, self._status
 
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.ledger import Ledger
+from harness.turns import Turns
 
 
 class Channel:
@@ -38,6 +39,9 @@ class Channel:
 def main() -> None:
     """Runs tasks from stdin until it closes; started by `harness.transport`."""
     channel = Channel(int(os.environ.pop("LOSSGAUGE_MESSAGES")))
+    shared = int(os.environ.pop("LOSSGAUGE_TURNS"))
+    turns = Turns(shared)
+    os.close(shared)
     _die_with_parent()
     _limit_memory(int(os.environ.pop("LOSSGAUGE_MEMORY_BYTES", "0")))
     tasks = os.fdopen(os.dup(0), "r", encoding="utf-8")
@@ -48,7 +52,7 @@ def main() -> None:
     start = time.perf_counter()
     import torch
 
-    session = _Session(channel)
+    session = _Session(channel, turns)
     session.book_import(time.perf_counter() - start)
     channel.send({"ready": os.getpid()})
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -59,12 +63,12 @@ def main() -> None:
 class _Session:
     """State between tasks: the discovered suites, and what was compiled last."""
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, channel: Channel, turns: Turns) -> None:
+        self._channel, self._turns = channel, turns
         self._suites: dict[str, Any] = {}
         self._selection: str = ""
         self._warm: set[str] = set()
-        self._ledger = Ledger()
+        self._ledger = Ledger(turns)
 
     def book_import(self, seconds: float) -> None:
         """Books what importing torch took."""
@@ -114,7 +118,7 @@ class _Session:
 
         self._warm_up(probe)
         trial = Trial(opened.case, name)
-        self._channel.send({"begin": {"trial": trial.id, "probe": probe}})
+        self._begin(trial.id, probe)
         start = time.perf_counter()
         answer = ask(probe, opened, name)
         result = Result(
@@ -128,6 +132,11 @@ class _Session:
             spent_seconds=time.perf_counter() - start,
         )
         self._channel.send({"result": result.to_json()})
+
+    def _begin(self, trial: str, probe: str) -> None:
+        """Says which question begins; from now on it is the implementation's time."""
+        self._turns.restart()
+        self._channel.send({"begin": {"trial": trial, "probe": probe}})
 
     def _warm_up(self, probe: str) -> None:
         """Pays the first use of profiler and compiler outside any trial."""
@@ -167,7 +176,7 @@ class _Session:
             opened = OpenBlock(self._suites[block.case.suite], block.case, task["seed"], self._ledger)
 
             def begin(name: str, case: Any = block.case) -> None:
-                self._channel.send({"begin": {"trial": Trial(case, name).id, "probe": "timing"}})
+                self._begin(Trial(case, name).id, "timing")
 
             def emit(message: dict[str, Any], case: Any = block.case) -> None:
                 self._channel.send({**message, "case": case.id})

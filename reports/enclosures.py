@@ -67,7 +67,7 @@ def _source(ball: Mapping[str, Any]) -> str:
 def _number(text: object) -> float:
     try:
         return float.fromhex(str(text))
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
 
 

@@ -124,7 +124,11 @@ def _invalid_sentence(answered: Sequence[Record]) -> str:
                 names.append(row.trial.implementation)
     if not found:
         return "Nobody answered an invalid input with a number, and none ended its process."
-    said = {"accepts_invalid": "answered with a number", "kills_process": "ended the process"}
+    said = {
+        "accepts_invalid": "answered with a number",
+        "error_parity": "met otherwise than uncompiled",
+        "kills_process": "ended the process",
+    }
     parts = [
         f"{said.get(kind, cell_word(kind))}: {names_in_words(names, 6)}" for kind, names in found.items()
     ]

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from harness import units
 from harness.run import Run
@@ -204,7 +204,16 @@ def _templates() -> jinja2.Environment:
     )
     environment.globals["glyphs"] = GLYPHS
     environment.filters["count"] = units.count
+    environment.filters["breakable"] = _breakable
     return environment
+
+
+def _breakable(text: str) -> Markup:
+    """Returns text as markup that a narrow place may break after underscores, where names have their joints.
+
+    A browser knows no such joints and would break inside a word; what is copied holds no break.
+    """
+    return Markup(str(escape(text)).replace("_", "_<wbr>"))
 
 
 def _without_scheme(value: Any) -> Any:

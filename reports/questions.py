@@ -188,7 +188,11 @@ def _invalid_cells(rows: Sequence[Record]) -> tuple[Cell, ...]:
         return Cell(word if asked else "nothing was asked", css if asked else "n"), Cell(share)
     row, worst = found[0]
     known = bool(worst.known) or bool(row.maker.known_bad)
-    says = {"accepts_invalid": "accepts", "kills_process": "ends the process"}
+    says = {
+        "accepts_invalid": "accepts",
+        "error_parity": "other than uncompiled",
+        "kills_process": "ends the process",
+    }
     words = dict.fromkeys(f"{says.get(f.kind, cell_word(f.kind))}: {f.group}" for _, f in found)
     messages = dict.fromkeys(f"{f.message}{f'; known: {f.known}' if f.known else ''}" for _, f in found)
     css = "k" if known else _MARKS[worst.severity]

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from harness import units
 from harness.outcome import KINDS
 from harness.results import INCOMPLETE, LADDER_PREFIXES, SEVERITIES
-from reports.conditioning import conditioned, inputs_words, told_in_inputs
+from reports.conditioning import OVER_INPUTS, conditioned, digitless, inputs_words, told_in_inputs
 from reports.declared import Maker
 from reports.records import Record
 
@@ -67,6 +67,11 @@ class Standing:
     conditioned_loss: float | None = None
     conditioned_gradient: float | None = None
     definition: str = ""
+    # The worst error of the cases with a numerical warning in ulp, and of those without one, in ulp and over
+    # max(ulp, u N).
+    warned_error: float | None = None
+    unwarned_error: float | None = None
+    unwarned_conditioned: float | None = None
 
     @property
     def warnings(self) -> tuple[Defect, ...]:
@@ -108,13 +113,31 @@ class Standing:
 
     @property
     def error_words(self) -> str:
-        """The worst error in words: in ulp, in u N where ulp say nothing, "" when none was measured."""
+        """The worst error in words: in ulp, in u N where ulp say nothing, "" when none was measured.
+
+        Where a warning stands beside it, that of the cases without one follows.
+        """
         worst, other = self.worst_error, self.worst_conditioned
         if worst is None:
             return ""
         if other is not None and self.within_inputs:
             return inputs_words(worst, other, self.group.dtype)
-        return units.ulps(worst)
+        warned, rest = self.warned_error, self.unwarned_words
+        if warned is None or not self.warnings or self.errors:
+            return units.ulps(worst)
+        said = units.ulps(warned if rest else worst)
+        said += " (no digit right)" if digitless(warned if rest else worst, self.group.dtype) else ""
+        return f"{said} where it is warned of, {rest} elsewhere" if rest else said
+
+    @property
+    def unwarned_words(self) -> str:
+        """The worst error of the cases without a warning in words, "" where that is no smaller one."""
+        error, other, warned = self.unwarned_error, self.unwarned_conditioned, self.warned_error
+        if error is None or warned is None:
+            return ""
+        if other is not None and told_in_inputs(error, other):
+            return f"{units.number(other, 2)} u N"
+        return units.ulps(error) if error < warned else ""
 
     @property
     def replaces(self) -> bool:
@@ -210,6 +233,8 @@ def _standing(group: Group, everything: Sequence[Record]) -> Standing:
     defects = _defects(rows)
     judged = [row for row in rows if row.status not in ("unsupported", "skipped")]
     rank, cause = _rank(rows, judged, defects)
+    warned = [row for row in rows if _is_warned_of(row)]
+    quiet = [row for row in rows if not _is_warned_of(row)]
     return Standing(
         group,
         rows[0].maker,
@@ -223,12 +248,23 @@ def _standing(group: Group, everything: Sequence[Record]) -> Standing:
         _limits(rows),
         variant,
         _elsewhere([row for row in everything if row.trial.case.variant != variant]),
-        worst_number(conditioned(row.numbers, "loss_ulps", _promised(row, "loss_ulps")) for row in rows),
-        worst_number(
-            conditioned(row.numbers, "gradient_ulps", _promised(row, "gradient_ulps")) for row in rows
-        ),
+        _worst_conditioned(rows, "loss_ulps"),
+        _worst_conditioned(rows, "gradient_ulps"),
         rows[0].maker.definition(variant),
+        worst_number(_promised(row, name) for row in warned for name in OVER_INPUTS),
+        worst_number(_promised(row, name) for row in quiet for name in OVER_INPUTS),
+        worst_number(_worst_conditioned(quiet, name) for name in OVER_INPUTS),
     )
+
+
+def _worst_conditioned(rows: Sequence[Record], name: str) -> float | None:
+    """Returns the worst over the records of an error over max(ulp, u N)."""
+    return worst_number(conditioned(row.numbers, name, _promised(row, name)) for row in rows)
+
+
+def _is_warned_of(row: Record) -> bool:
+    """Tells whether a numerical finding above a note tells of a record."""
+    return any(f.severity != "note" and f.kind not in _NOT_NUMERICAL for f in row.findings)
 
 
 def _promised(row: Record, name: str) -> float | None:

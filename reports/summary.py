@@ -52,7 +52,10 @@ def _error(best: Standing) -> str:
     assert best.worst_error is not None
     if over_inputs is not None and best.within_inputs:
         return f"{units.number(over_inputs, 2)} u N"
-    return units.ulps(best.worst_error)
+    rest = best.unwarned_words
+    if not rest or not best.warnings or best.warned_error is None:
+        return units.ulps(best.worst_error)
+    return f"{rest}, where warned {units.ulps(best.warned_error)}"
 
 
 def _unsafe(standings: Sequence[Standing], most: int = 2) -> str:

@@ -170,13 +170,20 @@ def _rows(what: str, references: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _runs() -> list[tuple[str, str]]:
+    from harness.errors import RunError
     from harness.results import INCOMPLETE
+    from harness.run import read_manifest
 
     rows = []
     for manifest in sorted(Path("runs").glob("*/manifest.json")):
         if manifest.parent.is_symlink():
             continue
-        form = json.loads(manifest.read_text(encoding="utf-8"))
+        try:
+            form = read_manifest(manifest)
+        except RunError as error:
+            # One damaged run hides none of the others.
+            rows.append((str(manifest.parent), f"damaged: {error}"))
+            continue
         state = "finished" if form.get("finished") else "stopped"
         missing = sum(form.get("coverage", {}).get(status, 0) for status in INCOMPLETE)
         state += f", {missing} incomplete" if missing else ""

@@ -37,6 +37,8 @@ COLUMNS = (
     "cause",
 )
 
+TOLD_EVERY = 25
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -82,10 +84,12 @@ def main(
                 f"reproduce {run_path}: no finding of {' or '.join(patterns)} there; it holds {names}. "
                 "Name others with --impl, or take --suite and --kind away."
             )
+        run.stated("seed")
+        identity = run.stated("environment", "identity")
         shown = asked(found, run.manifest, workers)
     except HarnessError as error:
         raise click.UsageError(str(error)) from None
-    text = page(shown, run.manifest["environment"]["identity"], patterns)
+    text = page(shown, identity, patterns)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -102,7 +106,12 @@ def asked(found: Sequence[Distinct], manifest: Mapping[str, Any], workers: int) 
     fresh = multiprocessing.get_context("spawn")
     ask = functools.partial(_shown, manifest=manifest)
     with ProcessPoolExecutor(workers, mp_context=fresh) as pool:
-        return list(pool.map(ask, found))
+        shown: list[Shown] = []
+        for one in pool.map(ask, found):
+            shown.append(one)
+            if len(shown) % TOLD_EVERY == 0:
+                click.echo(f"{len(shown)}/{len(found)} scripts", err=True)
+    return shown
 
 
 def _shown(one: Distinct, manifest: Mapping[str, Any]) -> Shown:

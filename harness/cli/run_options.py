@@ -39,7 +39,11 @@ def run_options(command: F) -> F:
             "--max-noise", type=Share(), help="Half-width at which timing a block stops (default 2%)."
         ),
         click.option("--budget-time", type=Duration(), help="Time that all timing may take, e.g. 10m."),
-        click.option("--timeout", type=Duration(), help="Time that one question may take (default 60s)."),
+        click.option(
+            "--timeout",
+            type=Duration(),
+            help="Time that an implementation may take for one question (default 60s).",
+        ),
         click.option(
             "--rounds", type=click.IntRange(min=1), help="Interleaved rounds per process (default 16)."
         ),

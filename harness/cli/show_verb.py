@@ -103,16 +103,27 @@ def _script(
     from harness.reproducer.search import reproduced
 
     trial = results[0].trial
-    selection = trusted(run.manifest, suites, implementations)
+    seed, identity = run.stated("seed"), run.stated("environment", "identity")
+    selection = trusted(_selecting(run), suites, implementations)
     suite = suite_of(trial.case.suite, selection)
-    finding, seed = _chosen(results, kind), int(run.manifest["seed"])
+    finding = _chosen(results, kind)
     found = reproduced(suite, trial, finding, seed, selection)
     return script(
         found,
-        identity=run.manifest["environment"]["identity"],
+        identity=identity,
         command=shlex.join(["lossgauge", *sys.argv[1:]]),
         stand_in=suite.implementation(stand_in) if stand_in else None,
     )
+
+
+def _selecting(run: Run) -> Mapping[str, Any]:
+    """Returns the manifest, after making sure that it says what the run had selected."""
+    if run.manifest.get("selection") is None:
+        run.stated("config")
+    else:
+        for key in ("suites", "implementations", "inputs", "known_bad"):
+            run.stated("selection", key)
+    return run.manifest
 
 
 def _chosen(results: Sequence[Result], kind: str) -> Finding:
@@ -173,12 +184,12 @@ def _witnessed(part: str, value: Any) -> str:
     """Returns a part of a witness as text; the certified ball in words."""
     if part != "ball" or not isinstance(value, Mapping):
         return str(value)
-    if value["kind"] != "enclosed":
-        return f"{value['kind'].replace('_', ' ')} ({value['tier']}, {value['precision']} bits)"
-    return (
-        f"|exact - ({value['middle']} + {value['tail']})| <= {value['radius']} "
-        f"({value['tier']}, {value['precision']} bits)"
+    kind, tier, middle, tail, radius, bits = (
+        value.get(name, "not stated") for name in ("kind", "tier", "middle", "tail", "radius", "precision")
     )
+    if kind != "enclosed":
+        return f"{kind.replace('_', ' ')} ({tier}, {bits} bits)"
+    return f"|exact - ({middle} + {tail})| <= {radius} ({tier}, {bits} bits)"
 
 
 def _worst(run: Run, count: int) -> list[dict[str, Any]]:

@@ -1,19 +1,21 @@
-"""What torch holds for the whole process, and how it is put back after somebody changed it.
+"""What the whole process holds, and how it is put back after somebody changed it.
 
 A loss must leave each of these as it was: whoever turns deterministic algorithms on, or lets subnormals
-be flushed, changes the numbers of everybody who comes after. `harness.calling.torch_state_kept` puts
-back what anything that calls an implementation needs; the probes put back everything here. The trap: a
-setting that the first call changed and nobody put back looks unchanged to every later look, so it is
-put back after *each* question.
+be flushed, changes the numbers of everybody who comes after; whoever changes the working directory or the
+environment changes which files they find. `harness.calling.torch_state_kept` puts back what anything that
+calls an implementation needs; the probes put back everything here. The trap: a setting that the first call
+changed and nobody put back looks unchanged to every later look, so it is put back after *each* question.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -45,6 +47,37 @@ def put_filters(held: list[Any]) -> None:
     warnings.filters[:] = held  # type: ignore[index]
 
 
+def working_directory() -> str:
+    """Returns the folder that relative paths start from, "" where it has been removed meanwhile."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""
+
+
+def put_directory(held: str) -> None:
+    """Goes back to a folder; nowhere where it was, or has become, one that is no more."""
+    with suppress(OSError):
+        os.chdir(held)
+
+
+def environment() -> dict[str, str]:
+    """Returns the environment variables, as `os.environ` has them.
+
+    What C code sets behind Python's back (KMP_INIT_AT_FORK of OpenMP) is not among them.
+    """
+    return dict(os.environ)
+
+
+def put_environment(held: Mapping[str, str]) -> None:
+    """Puts the environment variables back, touching only those that differ."""
+    for name in set(os.environ) - set(held):
+        del os.environ[name]
+    for name, value in held.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
 SETTINGS: Mapping[str, Setting] = MappingProxyType(
     {
         "the default dtype": Setting(torch.get_default_dtype, torch.set_default_dtype),
@@ -62,6 +95,8 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         ),
         "the warnings filters": Setting(lambda: list(warnings.filters), put_filters),
         "the flushing of subnormals": Setting(flushes_subnormals, torch.set_flush_denormal),
+        "the working directory": Setting(working_directory, put_directory),
+        "the environment variables": Setting(environment, put_environment),
     }
 )
 RANDOM: Mapping[str, Setting] = MappingProxyType(

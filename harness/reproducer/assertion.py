@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.errors import unknown
 from harness.judge import Yardstick
 from harness.outcome import KINDS
 from harness.reproducer.reproduction import EXHAUSTIVE, NoReproducerError, Reproduction
@@ -186,7 +187,13 @@ def _assert(test: str, said: str) -> list[str]:
 
 
 def _stick(stand: Standard, tensor: str) -> Yardstick:
-    return stand.loss if tensor == "loss" else stand.gradients[tensor]
+    """Returns the yardstick of the tensor that a stored witness names; it may name what is not there."""
+    if tensor == "loss":
+        return stand.loss
+    if tensor not in stand.gradients:
+        allowed = ["loss", *stand.gradients]
+        raise NoReproducerError(unknown("show --repro: the stored witness", "tensor", tensor, allowed))
+    return stand.gradients[tensor]
 
 
 def _bound_in_words(stick: Yardstick, *, summed: bool, lenient: bool) -> str:

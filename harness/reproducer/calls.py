@@ -166,6 +166,21 @@ def _laid(change: Callable[[Tensor], Tensor] | str, *, floating: bool) -> Retell
     return Retelling(lines)
 
 
+def _laid_options(scene: Scene) -> list[str]:
+    options = scene.found.stand.options
+    names = [n for n, value in options.items() if isinstance(value, torch.Tensor) and value.dim()]
+    source, modules = local_source(layouts.strided_entries)
+    scene.modules.extend(modules)
+    lines = [
+        *source,
+        "# Every second entry of tensors twice as wide, as a column of a table is.",
+        f"for name in {names!r}:",
+        "    options[name].set_(strided_entries(options[name]))",
+    ]
+    plain = plainly(scene)
+    return asserted(scene, Asked([*lines, *scene.build, *scene.called()], plain.backward))
+
+
 def _first_rows(count: int) -> Retelling:
     def stand(block: Rows) -> Standard:
         sample, options = block.drawn()
@@ -208,6 +223,9 @@ CALLS = {
     ),
     "strided labels": _laid(layouts.strided_rows, floating=False),
     "labels at an offset": _laid(layouts.shifted, floating=False),
+    "transposed labels": _laid(layouts.transposed, floating=False),
+    "labels with strided entries": _laid(layouts.strided_entries, floating=False),
+    "strided options": Retelling(_laid_options),
     "int32 labels": _laid("tensor.to(torch.int32)", floating=False),
     "zero rows": _first_rows(0),
     "one row": _first_rows(1),

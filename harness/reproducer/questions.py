@@ -14,8 +14,9 @@ from harness.reproducer.assertion import asserted, plainly
 from harness.reproducer.calls import CALLS
 from harness.reproducer.compiling import GRAPH_BREAK, RECOMPILES
 from harness.reproducer.identities import IDENTITY
-from harness.reproducer.refusals import ACCEPTS_INVALID, KILLS_PROCESS
+from harness.reproducer.refusals import ACCEPTS_INVALID, ERROR_PARITY, KILLS_PROCESS
 from harness.reproducer.retelling import Retelling
+from harness.reproducer.rounding import ROUNDED_TWICE
 from harness.reproducer.scene import Scene
 from harness.reproducer.states import STATE
 from harness.reproducer.transforms import TRANSFORMS
@@ -26,9 +27,11 @@ KINDS: Mapping[str, Retelling] = MappingProxyType(
     {
         "accepts_invalid": ACCEPTS_INVALID,
         "kills_process": KILLS_PROCESS,
+        "error_parity": ERROR_PARITY,
         "graph_break": GRAPH_BREAK,
         "recompiles": RECOMPILES,
         "identity": IDENTITY,
+        "rounded_twice": ROUNDED_TWICE,
     }
 )
 

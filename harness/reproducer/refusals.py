@@ -23,7 +23,7 @@ from harness.sample import batch_axis
 from harness.standard import Standard
 from harness.trial import Case
 
-_ASKED = re.compile(r"at (\d+) rows and (\d+) threads$")
+_ASKED = re.compile(r"at (\d+) rows and (\d+) threads(?:$|; )")
 IN_A_CHILD = "in a child"
 
 
@@ -61,6 +61,27 @@ def _accepted(scene: Scene) -> list[str]:
         "    return  # It is refused, which is right.",
         f"about = {quoted(finding.message.partition(': answers')[0])}",
         'assert answer != answer, f"{about}: answers {answer!r}, an invalid input with a number"',
+    ]
+
+
+def _uneven(scene: Scene) -> list[str]:
+    return [
+        *scene.build,
+        "",
+        "def manner():",
+        "    try:",
+        "        with torch.no_grad():",
+        *indented(scene.called(), 12),
+        "            answer = float(loss.double().sum())",
+        "    except Exception:",
+        '        return "raises"',
+        '    return "answers a number" if answer == answer else "answers NaN"',
+        "",
+        "compiled = manner()",
+        'with torch.compiler.set_stance("force_eager"):',
+        "    plain = manner()",
+        'message = f"an invalid input: {compiled} compiled and {plain} as it is"',
+        "assert compiled == plain, message",
     ]
 
 
@@ -134,4 +155,5 @@ ACCEPTS_INVALID = Retelling(
     anchor=lambda finding, count: count - 1,
     threads=lambda case, finding: _asked(finding)[1],
 )
+ERROR_PARITY = replace(ACCEPTS_INVALID, lines=_uneven)
 KILLS_PROCESS = Retelling(_killed, _many_rows, case=_few_rows, cut=False)

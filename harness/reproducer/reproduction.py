@@ -7,6 +7,7 @@ puts another one in the place of a faulty one has to see them all.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from harness.trial import Trial
 
 # Rows that hold every value of a dtype are asked by the plain call.
 EXHAUSTIVE = "exhaustive "
+_WORDS = re.compile(r"[\w .:]*")
 
 
 class NoReproducerError(HarnessError):
@@ -69,9 +71,12 @@ class Reproduction:
 
     @property
     def question(self) -> str:
-        """What a probe put into the witness as its question, empty for the plain call."""
+        """What a probe put into the witness as its question, empty for the plain call.
+
+        It goes into the text of a script, so what is not made of words alone is none.
+        """
         question = str(self.finding.witness.get("question", ""))
-        return "" if question.startswith(EXHAUSTIVE) else question
+        return "" if question.startswith(EXHAUSTIVE) or not _WORDS.fullmatch(question) else question
 
 
 def selection_of(manifest: Mapping[str, Any]) -> Selection:

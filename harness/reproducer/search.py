@@ -18,6 +18,8 @@ import torch
 from harness.block import reset_compiler
 from harness.calling import torch_state_kept
 from harness.discovery import Selection
+from harness.errors import unknown
+from harness.outcome import KINDS
 from harness.reproducer.asking import Asking, ByObservation, ByScript
 from harness.reproducer.assertion import WHOLE_CALL
 from harness.reproducer.questions import retelling_of
@@ -48,6 +50,8 @@ def reproduced(
 
     `selection` is how the suite was found, for scripts of callables whose source cannot be copied.
     """
+    if finding.kind not in KINDS:
+        raise NoReproducerError(unknown(f"show {trial.id} --repro", "kind of finding", finding.kind, KINDS))
     question = str(finding.witness.get("question", ""))
     retelling = retelling_of(finding)
     plain = not question or question.startswith(EXHAUSTIVE)

@@ -31,6 +31,8 @@ STATES = {
     "anomaly detection": ("torch.is_anomaly_enabled()", ""),
     "autocast on the CPU": ('torch.is_autocast_enabled("cpu")', ""),
     "the flushing of subnormals": ("bool(torch.tensor(2.0**-1070, dtype=torch.float64) * 0.5 == 0)", ""),
+    "the working directory": ("os.getcwd()", "os"),
+    "the environment variables": ("dict(os.environ)", "os"),
     "torch's random state": ("torch.random.get_rng_state().tolist()", ""),
     "numpy's random state": ("repr(numpy.random.get_state())", "numpy"),
     "python's random state": ("random.getstate()", "random"),

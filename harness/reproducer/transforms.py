@@ -19,6 +19,7 @@ from harness.reproducer.assertion import NUMERIC, Asked, about, asserted, number
 from harness.reproducer.retelling import Retelling, Rows, second
 from harness.reproducer.scene import Scene
 from harness.reproducer.tensors import indented, quoted
+from harness.results import Finding
 from harness.sample import Sample, folded
 from harness.standard import Standard
 
@@ -49,11 +50,17 @@ class _Differing:
         return self.stand.sample
 
 
+def _wanted(finding: Finding, sample: Sample) -> str:
+    """Returns the input that a finding is about; what was raised may be about any, so the first is taken."""
+    named = str(finding.witness.get("input", finding.witness.get("tensor", "")))
+    return named if named in sample.gradients else sample.gradients[0]
+
+
 def _direction(block: Rows) -> Mapping[str, Tensor]:
     """Returns the direction of the probe's draw, and how the exact gradient changes along it."""
     stand, whole = block.plain(), block.whole().plain().sample
-    wanted = stand.sample.gradients[0]
-    generator = generator_for("direction", block.case.id)
+    wanted = _wanted(block.finding, stand.sample)
+    generator = generator_for("direction", block.case.id, wanted)
     signs = torch.randint(0, 2, whole[wanted].shape, generator=generator) * 2 - 1
     signs = block.of_rows(signs, stand.sample[wanted])
     exact = torch.from_numpy(gradient_difference(_Differing(stand), wanted, signs))  # type: ignore[arg-type]
@@ -66,7 +73,7 @@ def _direction(block: Rows) -> Mapping[str, Tensor]:
 def _second_order(scene: Scene) -> list[str]:
     if about(scene.found.finding) != "second_order":
         return asserted(scene, plainly(scene))
-    wanted = quoted(scene.sample.gradients[0])
+    wanted = quoted(_wanted(scene.found.finding, scene.sample))
     return [
         *scene.build,
         *scene.called(),
@@ -84,7 +91,7 @@ def _second_order(scene: Scene) -> list[str]:
 
 
 def _functional_gradient(scene: Scene) -> list[str]:
-    wanted = quoted(scene.sample.gradients[0])
+    wanted = quoted(_wanted(scene.found.finding, scene.sample))
     lines = [
         *scene.build,
         *scene.upstream(),

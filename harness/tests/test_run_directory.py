@@ -193,7 +193,7 @@ def test_a_run_elsewhere_makes_no_link_beside_it(here):
         (b"[]", "holds a list and no manifest"),
         (b"\xff\xfe", "is not text"),
         (b'{"seed": 0', "not JSON (Expecting ',' delimiter at line 1)"),
-        (b'{"seed": 0}', "lacks environment, plan"),
+        (b'{"seed": 0}', "lacks 'environment'"),
     ],
     ids=["list", "bytes", "cut", "empty"],
 )

@@ -78,6 +78,39 @@ def test_where_a_warning_stands_the_ulp_stand_beside_it(tmp_path):
     assert "conditioning" not in choice.reason
 
 
+def test_an_error_that_is_warned_of_stands_beside_that_of_the_other_cases(tmp_path):
+    results = []
+    numbers = {"r": (2.0, 1.4, 1.6e7, 9.2e5), "usual": (1.0, 0.9, 13.0, 12.0), "zero": (1e30, 2.5, 1.0, 0.9)}
+    for regime, (loss, loss_eta, gradient, eta) in numbers.items():
+        trial = Trial(Case("s", "mean", regime, "float32", "cpu", 4, 3, 1), "mine")
+        accuracy = {
+            "loss_ulps": loss, "loss_eta_shift": loss_eta, "gradient_ulps": gradient, "gradient_eta": eta
+        }  # fmt: skip
+        found = (WARNING,) if regime == "r" else ()
+        results.append(Result(trial, "accuracy", "ok", "", found, accuracy))
+        results += [Result(trial, probe, "ok") for probe in ("protocol", "overflow")]
+
+    def told(*regimes):
+        kept = [result for result in results if result.trial.case.regime in regimes]
+        run = Run(tmp_path, {"schema": 1, "plan": {}, "suites": {}}, tuple(kept))
+        rows = records(run)
+        return choices(rows, standings(rows))[0].reason, summary_lines(run)[0]
+
+    reason, line = told("r", "usual")
+    assert "worst error 1.6×10⁷ ulp (no digit right) where it is warned of, 13 ulp elsewhere" in reason
+    assert line == "s cpu  float32: mine (13 ulp, where warned 1.6×10⁷ ulp, not timed)"
+    reason, line = told("r")
+    assert "worst error 1.6×10⁷ ulp (no digit right); not timed" in reason
+    assert line == "s cpu  float32: mine (1.6×10⁷ ulp, not timed)"
+    # The worst in ulp is one near 0, which the inputs explain and nobody is warned of.
+    reason, line = told("r", "usual", "zero")
+    assert "worst error 1.6×10⁷ ulp (no digit right) where it is warned of, 12 u N elsewhere" in reason
+    assert line == "s cpu  float32: mine (12 u N, where warned 1.6×10⁷ ulp, not timed)"
+    reason, line = told("usual")
+    assert "worst error 13 ulp; not timed" in reason
+    assert line == "s cpu  float32: mine (13 ulp, not timed)"
+
+
 @pytest.mark.parametrize(
     ("ulps", "over_inputs", "told"),
     [(1e30, 0.7, True), (101.0, 1.0, True), (100.0, 1.0, False), (1e30, 1e30, False), (NAN, 1.0, False),

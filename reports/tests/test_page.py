@@ -14,10 +14,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from reports.page import _breakable
 from reports.report import write_report
 from reports.tests import synthetic
 
-VOID = {"meta", "input", "br", "use", "link"}
+VOID = {"meta", "input", "br", "use", "link", "wbr"}
 
 
 class Reader(HTMLParser):
@@ -60,6 +61,12 @@ def html(written):
 
 def sections(html):
     return re.findall(r'<section id="([\w-]+)">', html)
+
+
+def test_names_may_break_after_underscores_and_text_is_still_escaped(html):
+    assert "<wbr>" in html
+    assert {html[found.start() - 1] for found in re.finditer("<wbr>", html)} == {"_"}
+    assert _breakable("a_b<script>_") == "a_<wbr>b&lt;script&gt;_<wbr>"
 
 
 def test_three_files_are_written(written):

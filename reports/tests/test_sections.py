@@ -243,11 +243,64 @@ def test_the_sentence_on_many_suites_says_where_a_safe_choice_exists(tmp_path):
 
 def test_findings_are_grouped_by_suite_and_each_suite_keeps_some(tmp_path):
     html = write_report(many(tmp_path)).read_text(encoding="utf-8")
-    part = re.search(r'<section id="findings">.*?</section>', html, re.DOTALL)[0]
+    part = re.search(r'<section id="findings">.*?</section>', html, re.DOTALL)[0].replace("<wbr>", "")
     assert re.findall(r"<summary><b>(suite_\d)</b>: (\d+ errors)", part) == [
         ("suite_0", "8 errors"), ("suite_1", "12 errors"), ("suite_2", "8 errors"), ("suite_3", "8 errors"),
     ]  # fmt: skip
     assert part.count("<table") == 4
+
+
+# Of every name that takes several lines: the letter that each line but the last one ends in.
+_ENDS = """<script>addEventListener("load", () => {
+  const ends = [];
+  for (const cell of document.querySelectorAll(".glance tbody th, .glance tbody td a, .glance tbody td")) {
+    const letters = [];
+    const walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) for (let i = 0; i < walk.currentNode.length; i++) {
+      const range = document.createRange();
+      range.setStart(walk.currentNode, i); range.setEnd(walk.currentNode, i + 1);
+      const box = range.getClientRects()[0];
+      if (box) letters.push([walk.currentNode.data[i], box.top, walk.currentNode.parentNode]);
+    }
+    letters.forEach(([letter, top, node], i) => {
+      const next = letters[i + 1];
+      if (next && next[2] === node && next[1] > top + 3) ends.push(letter);
+    });
+  }
+  document.title = "ends " + ends.join("");
+});</script>"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@pytest.mark.parametrize("joints", [True, False])
+def test_a_name_breaks_at_its_joints_on_a_phone(joints, tmp_path):
+    run = many(tmp_path)
+    long = ("binary_cross_entropy_with_logits", "multilabel_soft_margin", "cosine_embedding", "kl_div")
+    names = {f"suite_{number}": name for number, name in enumerate(long)}
+    results = [
+        replace(r, trial=replace(r.trial, case=replace(r.trial.case, suite=names[r.trial.case.suite])))
+        for r in run.results
+    ]
+    run = replace(run, manifest={**run.manifest, "plan": {}}, results=tuple(results))
+    html = write_report(run).read_text(encoding="utf-8")
+    html = (
+        html
+        if joints
+        else html.replace("<wbr>", "").replace("overflow-wrap: break-word", "overflow-wrap: anywhere")
+    )
+    page = tmp_path / "page.html"
+    page.write_text(
+        re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", html) + _ENDS, encoding="utf-8"
+    )
+    answer = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+         "--window-size=400,900", "--virtual-time-budget=3000", "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    ends = re.search(r"<title>ends (.*)</title>", answer.stdout)[1]
+    assert len(ends) >= 2
+    # Without joints a browser breaks inside of words, which is what this test is there to see.
+    assert (set(ends) <= {"_", " "}) is joints, ends
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
