@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ from harness.standard import Standard, standard
 from harness.suite import Suite
 from harness.trial import Case
 from harness.vacuity import declared, notes_of, vacuous_checks
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class OpenBlock:
         self.ledger = ledger or Ledger()
         self._drawn: dict[int, tuple[Sample, dict[str, Any]]] = {}
         self._drawn_at: dict[Shape, tuple[Sample, dict[str, Any]]] = {}
-        self._standards: dict[object, Standard] = {}
+        self._once: dict[object, Any] = {}
         self._bound: dict[str, Bound] = {}
         self._vacuity: dict[int, dict[str, str]] = {}
 
@@ -96,12 +98,17 @@ class OpenBlock:
 
     def kept(self, question: object, name: str, make: Callable[[Mapping[str, Any]], Standard]) -> Standard:
         """Returns the standard of a question under an implementation's definition, made once."""
+        return self.once(question, name, lambda definition: replace(make(definition), ledger=self.ledger))
+
+    def once(self, question: object, name: str, make: Callable[[Mapping[str, Any]], T]) -> T:
+        """Returns what the oracle makes of a question under an implementation's definition, made once."""
         definition = self.suite.implementation(name).contract.definition
         key = (question, tuple(sorted((k, repr(v)) for k, v in definition.items())))
-        if key not in self._standards:
+        if key not in self._once:
             with self.ledger.spending("oracle"):
-                self._standards[key] = replace(make(definition), ledger=self.ledger)
-        return self._standards[key]
+                self._once[key] = make(definition)
+        found: T = self._once[key]
+        return found
 
     def vacuity(self, name: str) -> Mapping[str, str]:
         """Returns the notes on checks of this case that accept a null answer; judged once per truth."""

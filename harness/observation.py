@@ -149,8 +149,9 @@ def judged(seen: Observation, stand: Standard, probe: str) -> Observation:
     """Returns an answer with its judgements, and a finding where only one side of it is finite."""
     if seen.loss is None or seen.gradients is None:
         return seen
-    of_loss = judge(stand.loss, seen.loss)
-    of_gradients = {name: judge(stand.gradients[name], got) for name, got in seen.gradients.items()}
+    with stand.ledger.spending("judging"):
+        of_loss = judge(stand.loss, seen.loss)
+        of_gradients = {name: judge(stand.gradients[name], got) for name, got in seen.gradients.items()}
     split = _split_finding(of_loss, of_gradients, probe)
     return replace(
         seen,
@@ -195,13 +196,23 @@ def news(
     reference within the bound beyond which an inaccuracy is an error is no news, whether it is right or
     wrong: rounding elsewhere (16-bit gradients scaled by 3 before instead of after) explains that much.
     """
+    with stand.ledger.spending("judging"):
+        return _news(stand, probe, loss, gradients or {})
+
+
+def _news(
+    stand: Standard,
+    probe: str,
+    loss: tuple[Array, Array] | None,
+    gradients: Mapping[str, tuple[Array, Array]],
+) -> list[Finding]:
     findings: list[Finding] = []
     if loss is not None and not _equal(*loss):
         got = _unlike(stand.loss, *loss)
         findings += [
             described(d, stand.loss, got, stand, probe, None) for d in judge(stand.loss, got).defects
         ]
-    for name, pair in (gradients or {}).items():
+    for name, pair in gradients.items():
         if _equal(*pair):
             continue
         stick = stand.gradients[name]

@@ -56,6 +56,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "functional_transform": Kind(None, "wrong under a functional transform", "func"),
         "edge_shape": Kind(None, "wrong or raising at an edge of the shape", "edge"),
         "accepts_invalid": Kind("warning", "answers an invalid input with a number", "accepts"),
+        "error_parity": Kind(
+            "warning", "meets an invalid input in another manner compiled than as it is", "parity"
+        ),
         "kills_process": Kind("warning", "ended the process on an invalid input", "kills"),
         "nondeterministic": Kind(None, "other bits on the same inputs", "not repeatable"),
         "neighbours": Kind(None, "a row's answer depends on the other rows", "neighbours"),

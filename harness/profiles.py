@@ -132,11 +132,9 @@ def _quick(composed: Asked, suite: Suite, device: str, sweep: Sweep, left_out: l
 
 
 def _add_protocol(composed: Asked, suite: Suite, device: str, sweep: Sweep, threads: int) -> None:
-    """Asks protocol per variant x dtype, determinism per reduction x dtype, identities per dtype.
+    """Asks protocol per variant x dtype, determinism of the usual and the unreduced variants x dtype.
 
-    Invalid input is asked once.
-
-    Compiled forms are asked where their artefact exists anyway.
+    Identities are asked per dtype, invalid input once, compiled forms where their artefact exists anyway.
     """
     variants, regimes, dtypes = _kept(suite, sweep)
     home, (shape, *_) = regimes[0], _shapes([suite.shapes.usual], sweep)

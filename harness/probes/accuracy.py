@@ -38,7 +38,9 @@ def accuracy(block: OpenBlock, name: str) -> Answer:
             return Answer(status, reason)
         return Answer(findings=(Finding("raises", severity("raises"), NAME, "prepare", reason),))
     seen = observe(bound, stand, block.case.dtype, block.case.device, NAME)
-    return Answer(seen.status, seen.reason, seen.findings, numbers_of(seen, stand), block.vacuity(name))
+    with block.ledger.spending("judging"):
+        numbers, notes = numbers_of(seen, stand), block.vacuity(name)
+    return Answer(seen.status, seen.reason, seen.findings, numbers, notes)
 
 
 def numbers_of(seen: Observation, stand: Standard) -> dict[str, float]:

@@ -3,8 +3,10 @@
 Each question is a column: the largest difference in ulp of the answer, 0 when every bit of loss and
 gradients agrees. Only two differences are findings: other bits on the very same call
 (`nondeterministic`), and a row of an unreduced loss that depends on its neighbours beyond the strict
-bound (`neighbours`); summation in another order is a property, no fault. The trap: at usual shapes
-nothing runs in parallel, so threads are asked at PARALLEL_ENTRIES, where torch splits the work.
+bound (`neighbours`); summation in another order is a property, no fault. A gradient that did not come is
+the accuracy probe's to report: here what came is compared, and one that comes in one call and not in
+another counts as different. The trap: at usual shapes nothing runs in parallel, so threads are asked at
+PARALLEL_ENTRIES, where torch splits the work.
 """
 
 from __future__ import annotations
@@ -41,10 +43,12 @@ def determinism(block: OpenBlock, name: str) -> Answer:
     stand = block.standard(name)
     numbers: dict[str, float] = {}
     findings: list[Finding] = []
+    came = ""
     try:
         bound, form = block.bound(name), FORMATS[block.case.dtype]
         plain = _called(bound, stand.sample, stand.upstream, block)
         first = _numbers(plain, stand.sample, stand.upstream)
+        came = _what_came(first, stand.sample)
         for _ in range(REPEATS):
             repeated = _called(bound, stand.sample, stand.upstream, block)
             if _same(plain, repeated):
@@ -72,7 +76,15 @@ def determinism(block: OpenBlock, name: str) -> Answer:
         if status is None and findings:
             return Answer("ok", reason, tuple(findings), numbers)
         return Answer(status or "skipped", f"{reason}; see accuracy" if status is None else reason)
-    return Answer("ok", "", tuple(findings), numbers)
+    return Answer("ok", came, tuple(findings), numbers)
+
+
+def _what_came(answers: Answers, sample: Sample) -> str:
+    """Says which gradients did not come and what is compared instead, "" where all of them came."""
+    missing = [name for name in sample.gradients if name not in answers]
+    if not missing:
+        return ""
+    return f"no gradient reached {', '.join(missing)}; compared: {', '.join(answers)}"
 
 
 def _answers(
@@ -123,6 +135,8 @@ def _raise_to(numbers: dict[str, float], column: str, one: Answers, other: Answe
 def difference_ulps(one: Answers, other: Answers, form: Format) -> float:
     """Returns the largest difference of two answers in ulp of the first; infinite where a class differs."""
     worst = 0.0
+    if other.keys() - one.keys():
+        return float("inf")
     for name, values in one.items():
         if name not in other or values.shape != other[name].shape:
             return float("inf")
@@ -137,7 +151,10 @@ def difference_ulps(one: Answers, other: Answers, form: Format) -> float:
     return worst
 
 
-def _beyond(one: Array, other: Array, bound: Array) -> bool:
+def _beyond(one: Array | None, other: Array | None, bound: Array) -> bool:
+    """Tells whether two answers differ beyond a bound; None is a gradient that did not come."""
+    if one is None or other is None:
+        return one is not other
     with np.errstate(invalid="ignore"):
         same = (one == other) | (np.isnan(one) & np.isnan(other))
         return bool((~same & ~(np.abs(one - other) <= bound)).any())
@@ -149,11 +166,13 @@ def _sticks(stand: Standard) -> dict[str, Yardstick]:
 
 def _unrepeatable(first: Answers, again: Answers, stand: Standard) -> list[Finding]:
     """Returns the finding that a repeat had other bits: an error beyond the error bound."""
-    changed = [name for name in first if _beyond(first[name], again[name], np.zeros(()))]
+    sticks = _sticks(stand)
+    changed = [name for name in sticks if _beyond(first.get(name), again.get(name), np.zeros(()))]
     if not changed:
         return []
-    sticks = _sticks(stand)
-    far = any(_beyond(first[n], again[n], np.fmax(sticks[n].strict, sticks[n].error)) for n in changed)
+    far = any(
+        _beyond(first.get(n), again.get(n), np.fmax(sticks[n].strict, sticks[n].error)) for n in changed
+    )
     form = FORMATS[stand.loss.form.name]
     size = ulps(difference_ulps(first, again, form))
     sentence = f"{KINDS['nondeterministic'].sentence}: {', '.join(changed)} by up to {size}"
@@ -166,10 +185,12 @@ def _neighbours(first: Answers, other: Answers, stand: Standard, where: str) -> 
         return []
     # What all rows share adds them up in another order, which is no fault.
     sticks = {name: stick for name, stick in _sticks(stand).items() if name not in stand.sample.shared}
-    moved = [n for n, stick in sticks.items() if _beyond(first[n], other[n], np.nan_to_num(stick.strict))]
+    moved = [
+        n for n, stick in sticks.items() if _beyond(first.get(n), other.get(n), np.nan_to_num(stick.strict))
+    ]
     if not moved:
         return []
-    far = any(_beyond(first[n], other[n], np.fmax(sticks[n].strict, sticks[n].error)) for n in moved)
+    far = any(_beyond(first.get(n), other.get(n), np.fmax(sticks[n].strict, sticks[n].error)) for n in moved)
     sentence = f"{', '.join(moved)} of a row differ beyond the strict bound {where}"
     return [_finding("neighbours", "error" if far else "warning", "rows", sentence)]
 
@@ -207,13 +228,17 @@ def _sliced(
     first = {name: values for name, values in first.items() if name not in stand.sample.shared}
     for part in {1, max(1, count // 2)}:
         index = torch.arange(part)
-        alone = _answers(bound, stand.sample.taken(index), stand.upstream[index], block)
+        answers = _answers(bound, stand.sample.taken(index), stand.upstream[index], block)
+        alone = {name: values for name, values in answers.items() if name not in stand.sample.shared}
         # An element-wise loss has several entries per row of its sample.
         ends = {name: part * (len(values) // count) for name, values in first.items()}
         cut = {name: values[: ends[name]] for name, values in first.items()}
         _raise_to(numbers, "slicing_ulps", cut, alone, form)
         if not found:
-            padded = {n: np.concatenate([alone[n], first[n][ends[n] :]]) for n in first if n in alone}
+            padded = {
+                n: np.concatenate([values, first[n][ends[n] :]]) if n in first else values
+                for n, values in alone.items()
+            }
             found = _neighbours(first, padded, stand, f"in a batch of {part}")
     return found
 

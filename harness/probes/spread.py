@@ -11,16 +11,18 @@ forgives conditioning (p close to q), this figure does not, which is what it is 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from harness.block import Answer, OpenBlock
 from harness.calling import failure
-from harness.judge import Yardstick
+from harness.judge import Defect, Yardstick
 from harness.observation import answered
 from harness.oracle.reduction import Array
-from harness.outcome import KINDS
-from harness.witness import plain_finding
+from harness.outcome import KINDS, severity
+from harness.results import Finding
+from harness.witness import described
 
 NAME = "spread"
 SEEDS = 8
@@ -29,7 +31,7 @@ SEEDS = 8
 def spread_over_seeds(block: OpenBlock, name: str) -> Answer:
     """Asks one implementation SEEDS samples of the case."""
     errors: list[float] = []
-    twice = 0
+    twice: list[Finding] = []
     biases: list[float] = []
     try:
         bound = block.bound(name)
@@ -47,7 +49,10 @@ def spread_over_seeds(block: OpenBlock, name: str) -> Answer:
             return Answer("skipped", "gives no gradient; see accuracy")
         errors.append(relative_error(got, stand.gradients[wanted].truth))
         biases.append(signed_ulps(got, stand.gradients[wanted]))
-        twice += seen.loss is not None and rounded_twice(seen.loss, stand.loss)
+        if seen.loss is not None and (place := rounded_twice(seen.loss, stand.loss)) is not None:
+            defect = Defect("rounded_twice", severity("rounded_twice"), "loss", 1, place)
+            shown = described(defect, stand.loss, seen.loss, stand, NAME, "loss")
+            twice.append(replace(shown, witness={**shown.witness, "repeat": repeat}))
     # By order alone: an infinite error is an answer, and interpolating beside it would warn.
     ordered = sorted(errors, key=lambda error: (math.isnan(error), error))
     low, middle, high = ordered[0], ordered[len(ordered) // 2], ordered[-1]
@@ -62,21 +67,26 @@ def spread_over_seeds(block: OpenBlock, name: str) -> Answer:
         numbers["bias_standard_error_ulps"] = float(np.std(biases, ddof=1) / math.sqrt(SEEDS))
     if not twice:
         return Answer(numbers=numbers)
-    sentence = f"loss in {twice} of {SEEDS} samples: {KINDS['rounded_twice'].sentence}"
-    return Answer(findings=(plain_finding("rounded_twice", NAME, "loss", sentence),), numbers=numbers)
+    sentence = f"loss in {len(twice)} of {SEEDS} samples: {KINDS['rounded_twice'].sentence}"
+    return Answer(findings=(replace(twice[0], message=sentence),), numbers=numbers)
 
 
-def rounded_twice(got: Array, stick: Yardstick) -> bool:
-    """Tells whether a 16-bit loss is further off than one rounding; False in wider formats.
+def one_rounding(stick: Yardstick) -> Array:
+    """Returns the strict bound with one rounding of the result, a half ulp, in place of its 2 ulp."""
+    return np.asarray(stick.strict - 1.5 * stick.spacing)
 
-    The strict bound grants 2 ulp, of which the one rounding needs a half: the rest is what is left out.
-    """
+
+def rounded_twice(got: Array, stick: Yardstick) -> int | None:
+    """Returns the flat place at which a 16-bit loss is furthest beyond one rounding; None where none is."""
     if stick.form.precision >= 24:
-        return False
+        return None
     with np.errstate(invalid="ignore", over="ignore"):
-        excess = np.abs(stick.off(got)) - (stick.strict - 1.5 * stick.spacing)
+        excess = np.abs(stick.off(got)) - one_rounding(stick)
     known = np.isfinite(got) & stick.defined & ~stick.infinite & (np.abs(stick.truth) > 0)
-    return bool((excess[known] > 0).any())
+    excess = np.where(known, excess, -np.inf)
+    if not (excess > 0).any():
+        return None
+    return int(np.argmax(excess))
 
 
 def relative_error(got: Array, truth: Array) -> float:

@@ -89,6 +89,17 @@ def reads_dense_labels(logits, target):
     return rowwise_cross_entropy(logits, torch.as_strided(target, target.shape, (1,), 0))
 
 
+def reads_dense_images_of_labels(logits, target):
+    dense = torch.empty(target.shape, device="meta").stride()
+    return rowwise_cross_entropy(logits, torch.as_strided(target, target.shape, dense, 0))
+
+
+def reads_dense_weight(logits, target, weight=None):
+    if weight is not None:
+        weight = torch.as_strided(weight, weight.shape, (1,), 0)
+    return rowwise_cross_entropy(logits, target, weight=weight)
+
+
 def wide_labels(logits, target):
     return rowwise_cross_entropy(logits, target if target.dtype == torch.int64 else target.roll(1).long())
 
@@ -208,6 +219,12 @@ def aborts(logits, target):
     return rowwise_cross_entropy(logits, target)
 
 
+def forgets_its_check(logits, target):
+    if torch.compiler.is_compiling():
+        target = target.clamp(0, logits.shape[1] - 1)
+    return torch.nn.functional.cross_entropy(logits, target)
+
+
 def breaks(logits, target):
     doubled = 2 * logits
     torch._dynamo.graph_break()
@@ -229,6 +246,8 @@ PLAIN = (
     loses_target,
     reads_dense,
     reads_dense_labels,
+    reads_dense_images_of_labels,
+    reads_dense_weight,
     wide_labels,
     only_labels,
     edges,
@@ -250,6 +269,7 @@ PLAIN = (
 SUITE = FAMILY.extended(
     *(Implementation(function) for function in PLAIN),
     Implementation(HalvesInEval, name="halves_in_eval"),
+    Implementation(forgets_its_check, prepare=partial(torch.compile, backend="eager")),
     Implementation(breaks, prepare=partial(torch.compile, backend="eager")),
     Implementation(steps, prepare=partial(torch.compile, backend="eager")),
 )

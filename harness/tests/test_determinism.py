@@ -201,6 +201,55 @@ def test_who_raises_is_skipped_and_who_raises_later_keeps_what_was_found():
     assert [f.kind for f in late.findings] == ["nondeterministic"]
 
 
+def detached(logits, target, reduction="mean"):
+    """The loss comes back without its graph."""
+    return F.cross_entropy(logits, target, reduction=reduction).detach()
+
+
+def without_gradients(logits, target, reduction="mean"):
+    """Gradients are turned off for the answer."""
+    with torch.no_grad():
+        return F.cross_entropy(logits, target, reduction=reduction)
+
+
+def detached_where_short(logits, target, reduction="mean"):
+    """Fewer than all rows come back without their graph."""
+    loss = F.cross_entropy(logits, target, reduction=reduction)
+    return loss.detach() if len(logits) < 64 else loss
+
+
+@pytest.mark.parametrize("function", [detached, without_gradients])
+@pytest.mark.parametrize("variant", ["mean", "none"])
+def test_a_gradient_that_did_not_come_is_told_in_a_sentence(function, variant):
+    answer = asked(function, variant)
+    assert (answer.status, answer.findings) == ("ok", ())
+    assert answer.reason == "no gradient reached logits; compared: loss"
+    assert answer.numbers["repeat_ulps"] == answer.numbers["layout_ulps"] == 0
+
+
+def test_a_loss_without_its_graph_is_compared_all_the_same():
+    (found,) = asked(lambda logits, target: in_any_order(logits, target).detach()).findings
+    assert (found.kind, found.severity) == ("nondeterministic", "warning")
+
+
+def test_a_gradient_that_comes_in_one_call_and_not_in_another_is_a_difference():
+    answer = asked(detached_where_short, "none")
+    assert (answer.status, answer.reason) == ("ok", "")
+    assert answer.numbers["slicing_ulps"] == math.inf
+    assert (
+        difference_ulps({"loss": np.ones(1)}, {"loss": np.ones(1), "logits": np.ones(1)}, FLOAT32) == math.inf
+    )
+    calls = iter(range(1000))
+
+    def detached_by_turns(logits, target):
+        loss = F.cross_entropy(logits, target)
+        return loss.detach() if next(calls) % 2 else loss
+
+    (found,) = asked(detached_by_turns).findings
+    assert (found.kind, found.severity) == ("nondeterministic", "error")
+    assert ": logits by up to" in found.message
+
+
 def test_the_difference_of_two_answers_in_ulp():
     one = {"loss": np.array([1.0, math.nan, math.inf, 0.0])}
     assert difference_ulps(one, {"loss": one["loss"].copy()}, FLOAT32) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,43 @@ def test_who_checks_in_one_thread_only_is_found_with_two():
     assert len(answer.findings) == 3
     assert all(f"at {FEW_ROWS} rows and 2 threads" in f.message for f in answer.findings)
     assert torch.get_num_threads() == before
+
+
+COMPILES = partial(torch.compile, backend="eager", dynamic=False)
+
+
+def forgets_its_check(logits, target):
+    """Labels are checked as it is; the compiled form has lost the check."""
+    return clamps(logits, target) if torch.compiler.is_compiling() else F.cross_entropy(logits, target)
+
+
+def checks_compiled_only(logits, target):
+    if torch.compiler.is_compiling():
+        return F.cross_entropy(logits, target)
+    return clamps(logits, target)
+
+
+def test_a_compiled_form_that_lost_a_check_is_told_beside_what_it_is_uncompiled():
+    answer = asked(forgets_its_check, prepare=COMPILES)
+    parity = [f for f in answer.findings if f.kind == "error_parity"]
+    assert [f.group for f in parity] == [invalid.name for invalid in SUITE.invalid]
+    assert {f.severity for f in parity} == {"warning"}
+    assert all("answers" in f.message.partition("; uncompiled it raises")[0] for f in parity)
+    assert {f.kind for f in answer.findings} == {"error_parity", "accepts_invalid"}
+    assert answer.numbers["invalid_inputs_uneven"] == answer.numbers["invalid_inputs"]
+
+
+def test_a_check_that_only_the_compiled_form_makes_is_uneven_as_well():
+    answer = asked(checks_compiled_only, prepare=COMPILES)
+    assert {f.kind for f in answer.findings} == {"error_parity"}
+    assert all("; uncompiled it answers" in f.message for f in answer.findings)
+
+
+def test_forms_that_agree_have_no_parity_to_tell():
+    for function in (F.cross_entropy, clamps):
+        answer = asked(lambda logits, target, f=function: f(logits, target), prepare=COMPILES)
+        assert "error_parity" not in {f.kind for f in answer.findings}
+        assert answer.numbers["invalid_inputs_uneven"] == 0
 
 
 def test_a_declared_skip_is_honoured():

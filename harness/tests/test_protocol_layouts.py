@@ -78,6 +78,27 @@ def labels_read_densely(logits, target):
     return logits, target if target.dim() != 1 else target.as_strided(target.shape, (1,))
 
 
+def labels_by_leading_axis(logits, target):
+    """Labels of images whose first axis is the innermost are read as if the last one were."""
+    if target.dim() == 1 or target.stride(0) != 1:
+        return logits, target
+    return logits, target.as_strided(target.shape, torch.empty(target.shape, device="meta").stride())
+
+
+def label_entries_read_densely(logits, target):
+    """The stride within a row of labels is taken for 1."""
+    if target.dim() == 1 or target.stride(-1) == 1 or target.stride(0) == 1:
+        return logits, target
+    return logits, target.as_strided(target.shape, (*target.stride()[:-1], 1))
+
+
+def dense_weight(logits, target, reduction="mean", weight=None):
+    """The stride of the class weights is taken for 1."""
+    if weight is not None:
+        weight = weight.as_strided(weight.shape, (1,))
+    return torch.nn.functional.cross_entropy(logits, target, weight, reduction=reduction)
+
+
 def images_read_densely(logits, target):
     """Images in channels_last are read as if the channels came first."""
     if logits.dim() != 4 or not logits.is_contiguous(memory_format=torch.channels_last):
@@ -108,6 +129,10 @@ FAULTS = (
     Fault("strided labels", read_as(labels_read_densely), LAYOUT),
     Fault("labels at an offset", read_as(labels_aligned), LAYOUT),
     Fault("labels at an offset", read_as(labels_aligned), LAYOUT, dtype="bfloat16", variant="none"),
+    Fault("transposed labels", read_as(labels_by_leading_axis), LAYOUT, **IMAGES),
+    Fault("labels with strided entries", read_as(label_entries_read_densely), LAYOUT, **IMAGES),
+    Fault("strided options", dense_weight, LAYOUT, variant="weighted"),
+    Fault("strided options", dense_weight, LAYOUT, variant="weighted_none", dtype="bfloat16"),
     # native refuses int32 labels, so that who widens them wrongly is the only one to answer.
     Fault("int32 labels", read_as(halves_of_labels), LAYOUT),
 )

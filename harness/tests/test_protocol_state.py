@@ -16,7 +16,10 @@ from harness import Contract, Implementation
 from harness.block import OpenBlock
 from harness.probes.protocol import state
 from harness.probes.registry import ask
-from harness.probes.settings import SETTINGS
+from harness.probes.settings import SETTINGS, settings_kept
+from harness.reproducer.running import ended
+from harness.reproducer.script import script
+from harness.reproducer.search import reproduced
 from harness.tests.questioned import (
     WRONG,
     Fault,
@@ -25,7 +28,7 @@ from harness.tests.questioned import (
     questioned,
     right,
 )
-from harness.trial import Case
+from harness.trial import Case, Trial
 from suites.cross_entropy import SUITE
 
 
@@ -174,6 +177,18 @@ def wider(logits, target, reduction="mean"):
     return right(logits.double(), target, reduction)
 
 
+def goes_elsewhere(logits, target, reduction="mean"):
+    """The working directory is another one afterwards."""
+    os.chdir(os.sep)
+    return F.cross_entropy(logits, target, reduction=reduction)
+
+
+def leaves_a_variable(logits, target, reduction="mean"):
+    """An environment variable is left behind."""
+    os.environ["PLANTED_BY_A_LOSS"] = "1"
+    return F.cross_entropy(logits, target, reduction=reduction)
+
+
 CHANGES = {
     "the default dtype": lambda: torch.set_default_dtype(torch.float64),
     # Neither one nor all cores, whoever ran before in this process.
@@ -183,6 +198,8 @@ CHANGES = {
     "anomaly detection": lambda: torch.autograd.set_detect_anomaly(True),
     "autocast on the CPU": lambda: torch.set_autocast_enabled("cpu", True),
     "the flushing of subnormals": lambda: torch.set_flush_denormal(True),
+    "the working directory": lambda: os.chdir(os.sep),
+    "the environment variables": lambda: os.environ.update(PLANTED_BY_A_LOSS="1"),
     "torch's random state": lambda: torch.manual_seed(0),
     "numpy's random state": lambda: np.random.seed(0),  # noqa: NPY002
     "python's random state": lambda: random.seed(0),
@@ -221,12 +238,20 @@ def test_every_question_has_a_planted_fault():
 @pytest.fixture
 def unchanged():
     """Fails where something of the process is not put back."""
-    before = {name: setting.read() for name, setting in SETTINGS.items()}
+
+    def held():
+        found = {name: setting.read() for name, setting in SETTINGS.items()}
+        # pytest itself says there which part of a test is running.
+        found["the environment variables"].pop("PYTEST_CURRENT_TEST", None)
+        return found
+
+    before = held()
     yield
-    after = {name: setting.read() for name, setting in SETTINGS.items()}
+    after = held()
     with ExitStack() as stack:
         for name, value in before.items():
-            stack.callback(SETTINGS[name].write, value)
+            if after[name] != value:
+                stack.callback(SETTINGS[name].write, value)
     assert after == before
 
 
@@ -249,7 +274,39 @@ def test_whatever_is_changed_is_named_and_put_back(way, changed, unchanged):
     found = ask("protocol", block, "planted").findings
     assert [(f.kind, f.group) for f in found] == [("changes_state", STATE)]
     assert changed in found[0].message
+    assert ("(PLANTED_BY_A_LOSS)" in found[0].message) is (changed == "the environment variables")
     assert ask("protocol", block, "native").findings == ()
+
+
+def test_a_folder_that_is_no_more_cannot_be_gone_back_to_and_stops_nobody(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    held = SETTINGS["the working directory"].read()
+    assert held == str(tmp_path)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    assert SETTINGS["the working directory"].read() == ""
+    with settings_kept():
+        os.chdir(os.sep)
+    assert SETTINGS["the working directory"].read() == os.sep
+    SETTINGS["the working directory"].write(held)
+    assert SETTINGS["the working directory"].read() == held
+
+
+@pytest.mark.parametrize("changed", ["the working directory", "the environment variables"])
+def test_the_script_of_a_changed_process_fails_and_changes_nothing_here(changed, unchanged):
+    function = {"the working directory": goes_elsewhere, "the environment variables": leaves_a_variable}[
+        changed
+    ]
+    family = SUITE.extended(Implementation(function, name="planted"))
+    case = Case(family.name, "mean", "unit_normal", "float32", "cpu", 8, 10, 1)
+    (finding,) = ask("protocol", OpenBlock(family, case, 0), "planted").findings
+    found = reproduced(family, Trial(case, "planted"), finding, 0)
+    assert found.again
+    text = script(found, identity={}, command="")
+    assert f"changed {changed}" in ended(text).failure
+    assert ended(script(found, identity={}, command="", stand_in=family.baseline)).failure is None
 
 
 def test_a_declared_result_dtype_is_held_to_the_declaration():

@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import Function, once_differentiable
 
+from harness import Implementation
+from harness.block import OpenBlock
 from harness.probes.protocol import transforms
+from harness.probes.protocol.probe import protocol
+from harness.reproducer.running import Ended, ended
+from harness.reproducer.script import script
+from harness.reproducer.search import reproduced
 from harness.tests.questioned import (
     WRONG,
     Fault,
@@ -20,6 +26,10 @@ from harness.tests.questioned import (
     too_large,
     when,
 )
+from harness.tests.reproducing import IDENTITY
+from harness.trial import Case, Trial
+from suites.cosine_embedding import SUITE as COSINE
+from suites.implementations.cosine_embedding import stable_guarded
 
 
 def _under_autocast(logits, target):
@@ -131,6 +141,58 @@ def test_a_planted_fault_is_caught_by_its_question_and_by_no_other(fault):
 
 def test_every_question_has_a_planted_fault():
     assert {q.name for q in transforms.QUESTIONS} == {fault.question for fault in FAULTS}
+
+
+def half_of_the_second(first, second, target, reduction="mean", margin=0.0):
+    """The second vector's gradient has half its slope, the first vector's all of it."""
+
+    class Half(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return HalfSlope.apply(upstream)
+
+    return stable_guarded(first, Half.apply(second), target, reduction, margin)
+
+
+class HalfSlope(torch.autograd.Function):
+    """Passes a gradient on; of its own gradient only half."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return upstream / 2
+
+
+def test_the_second_derivative_is_asked_of_every_input():
+    family = COSINE.extended(Implementation(half_of_the_second, name="planted"))
+    case = Case(COSINE.name, "mean", COSINE.regimes[0].name, "float32", "cpu", 64, 10, 1)
+    assert not protocol(OpenBlock(family, case, 0), "stable_guarded").findings
+    (found,) = protocol(OpenBlock(family, case, 0), "planted").findings
+    assert (found.kind, found.witness["input"]) == ("second_order", "second")
+    assert "Hessian-vector product of second wrong by" in found.message
+    again = reproduced(family, Trial(case, "planted"), found, 0)
+    text = script(again, identity=IDENTITY, command="lossgauge show x --repro")
+    assert ended(text).failure.startswith("Hessian-vector product wrong by")
+    right = script(again, identity=IDENTITY, command="", stand_in=family.implementation("stable_guarded"))
+    assert ended(right) == Ended()
+
+
+def test_torch_func_grad_is_asked_of_every_input():
+    def planted(first, second, target, reduction="mean", margin=0.0):
+        loss = stable_guarded(first, second, target, reduction, margin)
+        return 1.5 * loss if _differentiated(second, None) else loss
+
+    family = COSINE.extended(Implementation(planted))
+    case = Case(COSINE.name, "mean", COSINE.regimes[0].name, "float32", "cpu", 64, 10, 1)
+    (found,) = protocol(OpenBlock(family, case, 0), "planted").findings
+    assert (found.kind, found.witness["tensor"]) == ("functional_transform", "second")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,14 @@ import torch
 
 from harness import Implementation
 from harness.block import OpenBlock
+from harness.oracle.chunks import one_thread
 from harness.probes.spread import SEEDS, relative_error, signed_ulps, spread_over_seeds
+from harness.reproducer.running import Ended, ended
+from harness.reproducer.script import script
+from harness.reproducer.search import reproduced
 from harness.tests.questioned import Above
-from harness.trial import Case
+from harness.tests.reproducing import IDENTITY
+from harness.trial import Case, Trial
 from suites.cross_entropy import SUITE
 from suites.implementations.cross_entropy import exact_gradient
 
@@ -103,3 +108,27 @@ def test_a_bias_is_taken_over_what_is_finite():
     answer[0, 0] = math.nan
     assert signed_ulps(answer, stick) == pytest.approx(2)
     assert math.isnan(signed_ulps(np.full_like(answer, math.nan), stick))
+
+
+def rounds_rows_first(logits, target):
+    """m19: the losses of the rows are rounded to 16 bits before their mean is taken."""
+    losses = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
+    return losses.to(logits.dtype).float().mean().to(logits.dtype)
+
+
+def test_the_note_of_a_loss_rounded_twice_holds_its_sample_and_fails_in_a_script():
+    family = SUITE.extended(Implementation(rounds_rows_first, name="planted"))
+    case = Case(family.name, "mean", "unit_normal", "bfloat16", "cpu", 64, 10, 1)
+    with one_thread():
+        assert not spread_over_seeds(OpenBlock(family, case, 0), "upcast").findings
+        (found,) = spread_over_seeds(OpenBlock(family, case, 0), "planted").findings
+        assert (found.kind, found.severity) == ("rounded_twice", "note")
+        assert found.witness["inputs"]
+        stand = OpenBlock(family, case, 0).standard("planted", int(found.witness["repeat"]))
+        assert float.fromhex(found.witness["truth"]) == float(stand.loss.truth)
+        again = reproduced(family, Trial(case, "planted"), found, 0)
+        text = script(again, identity=IDENTITY, command="")
+        assert again.again
+        assert "further off than one rounding of the result" in ended(text).failure
+        right = script(again, identity=IDENTITY, command="", stand_in=family.implementation("upcast"))
+        assert ended(right) == Ended()

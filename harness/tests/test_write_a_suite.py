@@ -68,6 +68,23 @@ def test_the_file_conforms_and_is_certified(capsys):
         assert certificate.misses == ()
 
 
+def test_a_suite_that_is_not_there_is_a_mistake_of_the_call_and_owes_nothing(capsys):
+    assert main(["cross_entrophy"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("conformance: ")
+    assert "Did you mean 'cross_entropy'?" in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_a_suite_that_owes_something_is_1(tmp_path, capsys):
+    path = tmp_path / "owing.py"
+    text = (DOCS / "cauchy.py").read_text(encoding="utf-8")
+    path.write_text(text.replace("baseline=True", "baseline=False"), encoding="utf-8")
+    assert main([str(path)]) == 1
+    assert "no implementation is the baseline" in capsys.readouterr().out
+
+
 def test_everything_found_in_the_file_is_listed_in_it_and_its_mistake_is_found():
     results = []
     for block in planned(Sweep(devices=("cpu",)), {CAUCHY.name: CAUCHY}).blocks:

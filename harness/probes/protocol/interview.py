@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from harness.block import OpenBlock
-from harness.calling import Bound, leaves
+from harness.calling import Bound, failure, leaves
 from harness.observation import Observation, answered, judged, news, private_upstream
 from harness.oracle.reduction import Array
 from harness.probes.settings import settings_kept
@@ -33,6 +33,10 @@ Asking = Callable[["Interview"], list[Finding]]
 
 class UnsupportedError(Exception):
     """The question has no answer to be judged: refused, or the suite itself fails; becomes a note."""
+
+
+class ExhaustedError(Exception):
+    """Memory did not suffice for the question, so nothing can be said of it; the message says where."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,11 @@ class Interview:
             return torch.autograd.grad(loss, wanted, sent, **modes)
 
     def observed(self, stand: Standard, sample: Sample | None = None) -> Observation:
-        """Calls the implementation on a standard; its answer is not judged but held against the plain one."""
-        return answered(self.bound, stand, self.case.device, NAME, sample=sample)
+        """Calls the implementation on a standard; its answer is not judged but held against the plain one.
+
+        Raises ExhaustedError where memory did not suffice.
+        """
+        return _within_memory(answered(self.bound, stand, self.case.device, NAME, sample=sample))
 
     def sent(self, loss: Tensor, upstream: Tensor | None = None) -> Tensor:
         """Returns a private copy of the usual or another upstream gradient for a loss."""
@@ -98,8 +105,11 @@ class Interview:
         return private_upstream(asked, self.case.device, loss.dtype)
 
     def answered(self, seen: Observation) -> Observation:
-        """Returns an observation that has numbers; raises RefusedError for any other."""
-        if seen.status != "ok":
+        """Returns an observation that has numbers; raises RefusedError for any other.
+
+        Where it has none for want of memory ExhaustedError is raised, UnsupportedError for another status.
+        """
+        if _within_memory(seen).status != "ok":
             raise UnsupportedError(seen.reason)
         for finding in seen.findings:
             if finding.kind in ("raises", "shape", "no_gradient"):
@@ -164,12 +174,23 @@ class Interview:
         return self.block.bound_for(self.name, options)
 
 
+def _within_memory(seen: Observation) -> Observation:
+    if seen.status == "out_of_memory":
+        raise ExhaustedError(seen.reason)
+    return seen
+
+
 @contextmanager
 def _blaming_the_suite(words: str) -> Iterator[None]:
-    """Turns what the suite's own functions raise into a note: it is no fault of an implementation."""
+    """Turns what the suite's own functions raise into a note: it is no fault of an implementation.
+
+    Want of memory is nobody's fault and says nothing about what is supported.
+    """
     try:
         yield
     except Exception as error:
+        if failure(error)[0] == "out_of_memory":
+            raise ExhaustedError(f"{words}: {type(error).__name__}: {error}") from error
         raise UnsupportedError(f"{words}: {type(error).__name__}: {error}") from error
 
 

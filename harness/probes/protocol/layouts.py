@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.probes.protocol.interview import Interview, Question
+from harness.observation import answered
+from harness.probes.protocol.interview import NAME, Interview, Question
 from harness.results import Finding
 from harness.sample import Sample
 
@@ -98,6 +99,27 @@ def _has_labels(interview: Interview) -> bool:
     return any(not tensor.is_floating_point() and tensor.dim() for tensor in interview.sample.tensors)
 
 
+def _strided_options(interview: Interview) -> list[Finding]:
+    """The tensors among the options are the caller's: class weights may be a column of a table."""
+    bound = interview.bound_at(interview.stand.options)
+    for value in bound.options.values():
+        if isinstance(value, Tensor) and value.dim():
+            # The very tensors that the callable holds get other memory.
+            wide = strided_entries(value)
+            value.set_(wide.untyped_storage(), wide.storage_offset(), wide.shape, wide.stride())
+    case = interview.case
+    return interview.compared(answered(bound, interview.stand, case.device, NAME))
+
+
+def _has_option_rows(interview: Interview) -> bool:
+    return any(isinstance(value, Tensor) and value.dim() for value in interview.stand.options.values())
+
+
+def _has_label_rows(interview: Interview) -> bool:
+    """Tells whether labels have a stride within the row: several of a row, or those of images."""
+    return any(not tensor.is_floating_point() and tensor.dim() > 1 for tensor in interview.sample.tensors)
+
+
 def _has_rows(interview: Interview) -> bool:
     return all(len(tensor) > 0 for tensor in interview.sample.tensors if tensor.dim())
 
@@ -131,8 +153,14 @@ QUESTIONS = (
         recompiles=True,
     ),
     *(
-        Question(name, "layout", _asked_in(layout, floating=False), applies=_has_labels, recompiles=True)
-        for name, layout in (("strided labels", strided_rows), ("labels at an offset", shifted))
+        Question(name, "layout", _asked_in(layout, floating=False), applies=applies, recompiles=True)
+        for name, layout, applies in (
+            ("strided labels", strided_rows, _has_labels),
+            ("labels at an offset", shifted, _has_labels),
+            ("transposed labels", transposed, _has_label_rows),
+            ("labels with strided entries", strided_entries, _has_label_rows),
+        )
     ),
+    Question("strided options", "layout", _strided_options, applies=_has_option_rows, recompiles=True),
     Question("int32 labels", "layout", _narrow_labels, applies=_has_labels, refusable=True, recompiles=True),
 )

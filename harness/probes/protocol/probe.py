@@ -1,8 +1,9 @@
 """Asks one implementation every protocol question that applies, in one case.
 
 An exception on a question that may be refused is `unsupported` and named in a note; on any other it
-is the finding `raises`, or `edge_shape` where the question is an edge. The trap: who fails the plain
-call fails every question, so nothing is asked then; the accuracy probe has said why.
+is the finding `raises`, or `edge_shape` where the question is an edge. Want of memory is neither: the
+other questions are asked all the same, and the answer as a whole is `out_of_memory`. The trap: who fails
+the plain call fails every question, so nothing is asked then; the accuracy probe has said why.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from harness.outcome import KINDS
 from harness.probes.protocol import calls, edges, layouts, state, transforms
 from harness.probes.protocol.interview import (
     NAME,
+    ExhaustedError,
     Interview,
     Question,
     RefusedError,
@@ -38,6 +40,8 @@ def protocol(block: OpenBlock, name: str) -> Answer:
     try:
         interview = Interview(block, name, block.bound(name))
         interview.answered(interview.plain)
+    except ExhaustedError as error:
+        return Answer("out_of_memory", str(error))
     except UnsupportedError as refused:
         return Answer("unsupported", str(refused))
     except RefusedError as refused:
@@ -48,25 +52,39 @@ def protocol(block: OpenBlock, name: str) -> Answer:
     compiled = block.suite.implementation(name).compiled
     findings: list[Finding] = []
     refusals: dict[str, str] = {}
+    exhausted: dict[str, str] = {}
     asked = 0
     for question in QUESTIONS:
         if not question.applies(interview) or (compiled and question.recompiles):
             continue
         asked += 1
-        found, refusal = _asked(question, interview)
+        try:
+            found, refusal = _asked(question, interview)
+        except ExhaustedError as error:
+            exhausted[question.name] = str(error)
+            continue
         findings += found
         if refusal is not None:
             refusals[f"unsupported: {question.name}"] = refusal
     numbers = {"questions": float(asked), "questions_unsupported": float(len(refusals))}
-    return Answer("ok", "", tuple(findings), numbers, refusals)
+    if not exhausted:
+        return Answer("ok", "", tuple(findings), numbers, refusals)
+    notes = refusals | {f"out of memory: {name}": reason for name, reason in exhausted.items()}
+    first = next(iter(exhausted))
+    more = f", and in {len(exhausted) - 1} other questions" if len(exhausted) > 1 else ""
+    reason = f"in the question {first}{more}: {exhausted[first]}"
+    return Answer("out_of_memory", reason, tuple(findings), numbers, notes)
 
 
 def _asked(question: Question, interview: Interview) -> tuple[list[Finding], str | None]:
+    """Returns findings, and why the question was refused if it was; raises ExhaustedError without memory."""
     try:
         with settings_kept(), warnings.catch_warnings():
             # What torch has to say about performance under vmap is no concern of a protocol.
             warnings.simplefilter("ignore")
             return [_of(question, finding) for finding in question.ask(interview)], None
+    except ExhaustedError:
+        raise
     except UnsupportedError as refused:
         return [], str(refused)
     except RefusedError as refused:
@@ -75,6 +93,8 @@ def _asked(question: Question, interview: Interview) -> tuple[list[Finding], str
         return [_of(question, refused.finding)], None
     except Exception as error:
         status, reason = failure(error)
+        if status == "out_of_memory":
+            raise ExhaustedError(reason) from error
         if question.refusable or status is not None:
             return [], reason
         return [_of(question, Finding("raises", "error", NAME, "call", reason))], None

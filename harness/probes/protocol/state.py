@@ -1,4 +1,4 @@
-"""What a call leaves behind: its inputs, its options, the state of torch, and results of old content.
+"""What a call leaves behind: its inputs, its options, global state, and results of old content.
 
 Inputs are compared by bits and by version, after forward as well as after backward, since whoever
 uses the logits again between the two needs them unchanged. The trap: a version that has moved over
@@ -82,7 +82,7 @@ def _upstream_kept(interview: Interview) -> list[Finding]:
 
 
 def _state_kept(interview: Interview) -> list[Finding]:
-    """The state of torch, numpy and python is as it was."""
+    """The state of torch, numpy, python and the process is as it was."""
     with stirred():
         before = settings()
         sample = interview.fresh()
@@ -91,10 +91,20 @@ def _state_kept(interview: Interview) -> list[Finding]:
             wanted = [sample[name] for name in sample.gradients]
             interview.gradients(loss, wanted, interview.sent(loss), allow_unused=True)
         after = settings()
-    changed = [name for name, value in before.items() if after[name] != value]
+    changed = [
+        f"{name}{_which(value, after[name])}" for name, value in before.items() if after[name] != value
+    ]
     if not changed:
         return []
     return [plain_finding("changes_state", NAME, "state", f"changed {', '.join(changed)}")]
+
+
+def _which(before: object, after: object) -> str:
+    """Names what changed in a setting that is made of names, e.g. " (HOME)"; values may be private."""
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return ""
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return f" ({', '.join(names)})"
 
 
 def _new_content(interview: Interview) -> list[Finding]:

@@ -10,19 +10,20 @@ are so large that a step of h is lost in them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.calling import gradients_of
+from harness.calling import failure, gradients_of
 from harness.inputs import generator_for
 from harness.judge import Yardstick, judge
-from harness.observation import answered, gradient_array, loss_array, news
+from harness.observation import gradient_array, loss_array, news
 from harness.oracle.reduction import Array
-from harness.oracle.truth import reduced
+from harness.oracle.truth import RowTruth, reduced
 from harness.probes.protocol.interview import NAME, Interview, Question, UnsupportedError
 from harness.results import Finding
 from harness.sample import rows
@@ -32,6 +33,8 @@ from harness.witness import described, plain_finding
 
 STEP = 2.0**-13
 SECOND_ORDER_LINE = 2.0**-6
+# Of a central difference of losses against the exact slope: no more than telling one from none.
+SLOPE_LINE = 2.0**-4
 # Beyond it float64 does not resolve the step to the accuracy that the line asks for.
 LARGEST_INPUT = 2.0**26
 WIDE = ("float32", "float64")
@@ -62,20 +65,38 @@ def _autocast(interview: Interview) -> list[Finding]:
     ]
 
 
-def _second_order(interview: Interview) -> list[Finding]:
-    """A Hessian-vector product agrees with the change of the exact gradient."""
-    wanted = interview.sample.gradients[0]
+def _of_every_input(ask: Callable[[Interview, str], list[Finding]]) -> Callable[[Interview], list[Finding]]:
+    """Asks about each input that needs a gradient; unsupported is what none of them supports."""
+
+    def asked(interview: Interview) -> list[Finding]:
+        found: list[Finding] = []
+        refused: list[Exception] = []
+        for wanted in interview.sample.gradients:
+            try:
+                found += ask(interview, wanted)
+            except (RuntimeError, NotImplementedError, UnsupportedError) as error:
+                if failure(error)[0] == "out_of_memory":
+                    raise
+                refused.append(error)
+        if len(refused) == len(interview.sample.gradients):
+            raise refused[0]
+        return found
+
+    return asked
+
+
+def _second_order(interview: Interview, wanted: str) -> list[Finding]:
+    """A Hessian-vector product in one input agrees with the change of the exact gradient."""
     sample = interview.fresh()
     loss = interview.loss(sample.tensors)
     (gradient,) = interview.gradients(loss, [sample[wanted]], interview.sent(loss), create_graph=True)
-    generator = generator_for("direction", interview.case.id)
-    signs = torch.randint(0, 2, gradient.shape, generator=generator) * 2 - 1
-    direction = signs.to(gradient.dtype)
+    along = interview.block.once(
+        ("second order", wanted), interview.name, lambda definition: _curvature(interview, wanted)
+    )
+    direction = along.signs.to(gradient.dtype)
     (product,) = interview.gradients((gradient * direction.to(gradient.device)).sum(), [sample[wanted]])
-    exact = gradient_difference(interview, wanted, signs)
-    smooth = _smooth_rows(interview, wanted, signs, exact)
-    kept = np.logical_and(_comparable_rows(interview, wanted, exact), smooth)
-    got, exact = gradient_array(product, interview.stand)[kept], exact[kept]
+    kept = _comparable_rows(interview, wanted, along.exact) & along.rows
+    got, exact = gradient_array(product, interview.stand)[kept], along.exact[kept]
     size = float(np.linalg.norm(exact))
     scale = float(np.abs(interview.stand.truth.gradients[wanted][kept]).max(initial=0.0))
     # An all but linear loss leaves nothing but the rounding of the gradient to be compared.
@@ -84,8 +105,25 @@ def _second_order(interview: Interview) -> list[Finding]:
     off = float(np.linalg.norm(got - exact)) / size
     if off <= SECOND_ORDER_LINE:
         return []
-    sentence = f"Hessian-vector product wrong by {number(100 * off)} % in the norm"
-    return [plain_finding("second_order", NAME, wanted, sentence)]
+    sentence = f"Hessian-vector product of {wanted} wrong by {number(100 * off)} % in the norm"
+    return [replace(plain_finding("second_order", NAME, wanted, sentence), witness={"input": wanted})]
+
+
+@dataclass(frozen=True)
+class _Curvature:
+    """How the exact gradient changes along a direction of signs, and the rows where that means something."""
+
+    signs: Tensor
+    exact: Array
+    rows: NDArray[np.bool_]
+
+
+def _curvature(interview: Interview, wanted: str) -> _Curvature:
+    generator = generator_for("direction", interview.case.id, wanted)
+    signs = torch.randint(0, 2, interview.sample[wanted].shape, generator=generator) * 2 - 1
+    exact = gradient_difference(interview, wanted, signs)
+    smooth = _smooth_rows(interview, wanted, signs, exact)
+    return _Curvature(signs, exact, smooth & _derived_rows(interview, wanted, signs))
 
 
 def _comparable_rows(interview: Interview, wanted: str, exact: Array) -> NDArray[np.bool_]:
@@ -108,6 +146,29 @@ def _smooth_rows(interview: Interview, wanted: str, signs: Tensor, exact: Array)
         return np.asarray(apart <= SECOND_ORDER_LINE * (sizes + scale))
 
 
+def _derived_rows(interview: Interview, wanted: str, signs: Tensor) -> NDArray[np.bool_]:
+    """Returns the rows whose exact gradient is the slope of their exact loss.
+
+    One that is so by definition alone, as below a clamp that autograd does not see, has no second order
+    that anybody has defined.
+    """
+    stand = interview.stand
+    count = len(interview.stand.truth.gradients[wanted])
+    if wanted in interview.sample.shared:
+        return np.full(count, fill_value=True)
+    moved, inputs = rows(signs.double(), interview.sample.layout), dict(stand.row_inputs)
+
+    def at(shift: float) -> RowTruth:
+        shifted = {**inputs, wanted: inputs[wanted].double() + shift * moved}
+        return row_oracle(stand.suite).evaluate(shifted, stand.asked, (wanted,), sensitivities=False)
+
+    steps = (at(0.0).gradients[wanted] * moved.numpy()).reshape(count, -1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        slope = (at(STEP).losses - at(-STEP).losses) / (2 * STEP)
+        off = np.abs(slope.reshape(-1) - steps.sum(1))
+        return np.asarray(off <= SLOPE_LINE * np.abs(steps).sum(1))
+
+
 def gradient_difference(interview: Interview, wanted: str, signs: Tensor, step: float = STEP) -> Array:
     """Returns (g(x + h v) - g(x - h v)) / 2h of the oracle for a direction v of signs, as float64 rows."""
     stand = interview.stand
@@ -122,9 +183,8 @@ def gradient_difference(interview: Interview, wanted: str, signs: Tensor, step: 
     return np.asarray((gradient_at(step) - gradient_at(-step)) / (2 * step))
 
 
-def _functional_gradient(interview: Interview) -> list[Finding]:
-    """torch.func.grad gives the gradient that backward gives."""
-    wanted = interview.sample.gradients[0]
+def _functional_gradient(interview: Interview, wanted: str) -> list[Finding]:
+    """torch.func.grad gives the gradient of one input that backward gives."""
     names = list(interview.sample)
     sample = interview.sample.mapped(lambda tensor: tensor.detach().clone().to(interview.case.device))
 
@@ -149,7 +209,7 @@ def _mapped(interview: Interview) -> list[Finding]:
     ]
     with torch.no_grad():
         losses = torch.vmap(lambda *tensors: interview.loss(tensors))(*pairs)
-    plain = answered(interview.bound, other, interview.case.device, NAME)
+    plain = interview.observed(other)
     assert interview.plain.loss is not None
     if plain.loss is None:
         raise UnsupportedError(plain.reason)
@@ -174,12 +234,16 @@ QUESTIONS = (
     Question(
         "double backward",
         "second_order",
-        _second_order,
+        _of_every_input(_second_order),
         applies=lambda interview: interview.case.dtype in WIDE,
         refusable=True,
     ),
     Question(
-        "torch.func.grad", "functional_transform", _functional_gradient, refusable=True, recompiles=True
+        "torch.func.grad",
+        "functional_transform",
+        _of_every_input(_functional_gradient),
+        refusable=True,
+        recompiles=True,
     ),
     Question("torch.vmap", "functional_transform", _mapped, refusable=True, recompiles=True),
 )

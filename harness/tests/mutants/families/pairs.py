@@ -191,7 +191,7 @@ MUTANTS: tuple[Mutant, ...] = (
         right_at="mean/triplet/float32",
         dtypes=("float32", "bfloat16", "float16"),
         variants=("mean", "sum", "none", "swap", "narrow"),
-        epsilon=0.0,
+        eps=0.0,
     ),
     planted(
         "triplet_margin",
