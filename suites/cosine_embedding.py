@@ -16,8 +16,6 @@ import torch
 from torch import nn
 
 from harness import Blind, Contract, Implementation, Ladder, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
 from suites.examples.cosine_embedding import EXAMPLES, IDENTITIES
 from suites.implementations.cosine_embedding import (
     ADDED,
@@ -34,6 +32,7 @@ from suites.implementations.cosine_embedding import (
     textbook,
     upcast,
 )
+from suites.implementations.declared import UP_TO_FLOAT32, compiled, float64_control
 from suites.known.cosine_embedding import (
     COMPILED,
     LOOP,
@@ -50,8 +49,8 @@ from suites.mistakes.cosine_embedding import KNOWN_BAD
 from suites.oracles.cosine_embedding import ORACLE
 from suites.regimes import pairs as draw
 from suites.regimes.repeated import rows_of
+from suites.regimes.variants import reductions
 
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 UNGUARDED = Contract(added=0.0, except_regimes=("zero_vectors",))
 
 SUITE = Suite(
@@ -66,9 +65,7 @@ SUITE = Suite(
         "least": 0.0,
     },
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
+        *reductions(),
         Variant("margin", margin=0.5),
         Variant("small_margin", reduction="sum", margin=0.1),
     ),
@@ -108,12 +105,7 @@ SUITE = Suite(
         ),
         rows_of(draw.independent, classes=4),
     ),
-    shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 16), Shape(64, 2), Shape(16, 257)),
-        timed=(Shape(256, 512),),
-        slow_regime="",
-        clocked=("float32", "bfloat16"),
-    ),
+    shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.CosineEmbeddingLoss, name="native_module", known=MODULE),
@@ -129,20 +121,8 @@ SUITE = Suite(
         Implementation(stable, contract=UNGUARDED, known=STABLE),
         Implementation(stable_guarded),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(
-            textbook,
-            name="compiled",
-            contract=Contract(dtypes=("float32",), variants=("mean",)),
-            skip=above(batch=256),
-            known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=UP_TO_FLOAT32,
-        ),
+        compiled(textbook, skip=above(batch=256), known=COMPILED),
+        float64_control(upcast),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

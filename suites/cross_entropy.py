@@ -1,7 +1,8 @@
 """Cross-entropy over classes: every way in which people compute it, and the truth about each.
 
 loss_i = sum_c q_ic (logsumexp(x_i) - x_ic), reduced by none, sum or mean; the closed forms are in
-`suites/oracles/cross_entropy.py`. The trap: mean divides by the class weights of the kept rows, not
+`suites/oracles/cross_entropy.py`. Every pair of options is in one variant at least
+(`suites/tests/test_pairs_of_options.py`). The trap: mean divides by the class weights of the kept rows, not
 by their number, but under probability targets it divides by the number of rows.
 """
 
@@ -9,10 +10,9 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
-from torch import nn
+from torch import Generator, nn
 
-from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
+from harness import Blind, Contract, Implementation, Ladder, Regime, Sample, Suite, Variant, above
 from suites.examples.cross_entropy import EXAMPLES, IDENTITIES
 from suites.implementations.cross_entropy import (
     chunked,
@@ -25,6 +25,7 @@ from suites.implementations.cross_entropy import (
     softmax_log,
     upcast,
 )
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.known.cross_entropy import (
     CANCELS,
     CHUNKED,
@@ -40,53 +41,103 @@ from suites.mistakes.cross_entropy import KNOWN_BAD
 from suites.oracles.cross_entropy import ORACLE, gradient_groups, ignored_rows
 from suites.regimes import classification as draw
 from suites.regimes.invalid import INVALID_LABELS
+from suites.regimes.log_probabilities import every_second_zero
 from suites.regimes.recorded import recorded_regimes
-from suites.regimes.targets import as_images, ascending_weights, probability_targets, relabelled
+from suites.regimes.repeated import rows_ladder
+from suites.regimes.targets import (
+    Options,
+    as_images,
+    ascending_weights,
+    probability_targets,
+    relabelled,
+    weightless,
+)
+from suites.regimes.variants import reductions, under_reductions
 
-INDEX = Contract(
+
+def ignored_images(sample: Sample, options: Options, generator: Generator) -> Sample:
+    """Images some of whose pixels have no label, as the border of an object in segmentation."""
+    return as_images(relabelled(sample, options, generator), options, generator)
+
+
+def soft_images(sample: Sample, options: Options, generator: Generator) -> Sample:
+    """Images (N, C, H, W) with a distribution over the classes at every pixel."""
+    soft, label = probability_targets(sample, options, generator), sample["target"]
+    logits, target = (
+        as_images(Sample(logits=rows, target=label), options, generator)["logits"] for rows in soft.tensors
+    )
+    return soft.replaced(logits=logits, target=target, layout="nchw")
+
+
+# One label a row, nothing smoothed: what a form that picks the label's entry can be asked.
+BY_LABEL = (
+    *reductions(),
+    *under_reductions("weighted", weight=ascending_weights),
+    Variant("ignore_index", ignore_index=-1, adapt=relabelled),
+    *under_reductions("weighted_ignored", weight=ascending_weights, ignore_index=-1, adapt=relabelled),
+    Variant("images", adapt=as_images),
+    Variant("images_ignored_sum", ignore_index=-1, reduction="sum", adapt=ignored_images),
+    Variant("images_weighted_none", weight=ascending_weights, reduction="none", adapt=as_images),
+    # The label that says "no label" where labels are bytes, as in the files of most segmentations.
+    Variant("images_weighted_ignored", weight=ascending_weights, ignore_index=255, adapt=ignored_images),
+)
+NOTHING_COUNTS = Variant("zero_weights", weight=every_second_zero, adapt=weightless)
+SMOOTHED = (
+    Variant("smoothed", label_smoothing=0.1),
+    Variant("smoothed_other", label_smoothing=0.1, smoothing_over="others"),
+    Variant("smoothed_ignored", label_smoothing=0.1, ignore_index=-1, adapt=relabelled),
+    Variant("weighted_smoothed_sum", weight=ascending_weights, label_smoothing=0.1, reduction="sum"),
+    Variant(
+        "weighted_smoothed_ignored",
+        weight=ascending_weights,
+        label_smoothing=0.1,
+        ignore_index=0,
+        adapt=relabelled,
+    ),
+    Variant("images_smoothed_none", label_smoothing=0.1, reduction="none", adapt=as_images),
+)
+SOFT = (
+    Variant("probability", adapt=probability_targets),
+    Variant("weighted_probability", weight=ascending_weights, adapt=probability_targets),
+    Variant("weighted_probability_sum", weight=ascending_weights, reduction="sum", adapt=probability_targets),
+    Variant("smoothed_probability_none", label_smoothing=0.1, reduction="none", adapt=probability_targets),
+    Variant("images_weighted_probability", weight=ascending_weights, adapt=soft_images),
+)
+VARIANTS = (*BY_LABEL, NOTHING_COUNTS, *SMOOTHED, *SOFT)
+
+INDEX = Contract(variants=tuple(variant.name for variant in (*BY_LABEL, NOTHING_COUNTS)))
+# One artefact per variant: the fewest that hold every pair of options which the form takes.
+COMPILED_INDEX = Contract(
     variants=(
         "mean",
-        "sum",
         "none",
-        "weighted",
         "weighted_sum",
-        "weighted_none",
-        "weighted_ignored",
-        "ignore_index",
-        "images",
+        "weighted_ignored_none",
+        "images_ignored_sum",
+        "images_weighted_none",
+        "images_weighted_ignored",
     )
 )
-# One artefact per variant: a weight under another reduction is another line of the same code.
-COMPILED_INDEX = Contract(variants=("mean", "sum", "none", "weighted", "ignore_index", "images"))
 COMPILED_NATIVE = Contract(
     variants=(
-        *(COMPILED_INDEX.variants or ()),
-        "smoothed",
+        "mean",
+        "weighted_ignored_none",
+        "images_ignored_sum",
+        "weighted_smoothed_sum",
         "weighted_smoothed_ignored",
-        "probability",
+        "images_smoothed_none",
+        "weighted_probability_sum",
+        "smoothed_probability_none",
+        "images_weighted_probability",
     )
 )
 ROWS_ONLY = Contract(
-    variants=(
-        "mean",
-        "sum",
-        "none",
-        "weighted",
-        "weighted_sum",
-        "weighted_none",
-        "weighted_ignored",
-        "ignore_index",
-        "smoothed",
-        "weighted_smoothed_sum",
-        "weighted_smoothed_ignored",
-        "probability",
-        "weighted_probability",
-    )
+    variants=tuple(v.name for v in VARIANTS if v.adapt not in (as_images, ignored_images, soft_images))
 )
-# Beyond a gap of about 20 float64 keeps too few bits of 1 - p to be right in float32.
+# Beyond a gap of about 20 float64 keeps too few bits of 1 - p to be right in float32; 0 * inf is NaN in both.
 WHERE_FLOAT64_IS_GOOD = Contract(
-    dtypes=("float32", "bfloat16", "float16"),
-    variants=(*(INDEX.variants or ()), "smoothed"),
+    dtypes=BELOW_FLOAT64,
+    variants=tuple(variant.name for variant in (*BY_LABEL, *SMOOTHED)),
     except_regimes=(
         "infinite_logit",
         "confident",
@@ -99,7 +150,6 @@ WHERE_FLOAT64_IS_GOOD = Contract(
     ),
 )
 IGNORING = ("ignore_index",)
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 
 SUITE = Suite(
     name="cross_entropy",
@@ -116,29 +166,7 @@ SUITE = Suite(
     },
     groups=gradient_groups,
     ignored=ignored_rows,
-    variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
-        Variant("weighted", weight=ascending_weights),
-        Variant("weighted_sum", weight=ascending_weights, reduction="sum"),
-        Variant("weighted_none", weight=ascending_weights, reduction="none"),
-        Variant("weighted_ignored", weight=ascending_weights, ignore_index=-1, adapt=relabelled),
-        Variant("ignore_index", ignore_index=-1, adapt=relabelled),
-        Variant("smoothed", label_smoothing=0.1),
-        Variant("smoothed_other", label_smoothing=0.1, smoothing_over="others"),
-        Variant("weighted_smoothed_sum", weight=ascending_weights, label_smoothing=0.1, reduction="sum"),
-        Variant(
-            "weighted_smoothed_ignored",
-            weight=ascending_weights,
-            label_smoothing=0.1,
-            ignore_index=0,
-            adapt=relabelled,
-        ),
-        Variant("probability", adapt=probability_targets),
-        Variant("weighted_probability", weight=ascending_weights, adapt=probability_targets),
-        Variant("images", adapt=as_images),
-    ),
+    variants=VARIANTS,
     regimes=(
         Regime(draw.unit_normal),
         Regime(draw.wide),
@@ -147,6 +175,8 @@ SUITE = Suite(
         Regime(draw.near_overflow),
         Regime(draw.offset),
         Regime(draw.masked),
+        Regime(draw.masked_label),
+        Regime(draw.masked_rows),
         Regime(draw.ties),
         Regime(draw.tiny),
         Regime(partial(draw.ignored, share=0.1), name="ignored_tenth", needs=IGNORING),
@@ -158,42 +188,11 @@ SUITE = Suite(
         Regime(draw.infinite_logit),
     ),
     ladders=(
-        Ladder(
-            "scale",
-            draw.scaled,
-            start=1.0,
-            # Differences of two logits reach twice their size.
-            stop=lambda finfo: 0.49 * float(finfo.max),
-            resolution=0.25,
-            relative=2.0**-10,
-            names="largest |logit|",
-        ),
-        Ladder(
-            "gap",
-            draw.two_class_gap,
-            question="dead_gradient",
-            start=1.0,
-            step=0.25,
-            stop=lambda finfo: 48.0,
-            names="lead of the label over one other class",
-        ),
-        Ladder(
-            "rows",
-            partial(draw.many_rows, lead=3.0),
-            start=2.0,
-            stop=lambda finfo: float(1 << 17),
-            resolution=1.0,
-            batch_is_value=True,
-            names="rows in the batch, losses about 0.1",
-        ),
-        Ladder(
-            "rows_untrained",
-            partial(draw.many_rows, lead=-10.0),
-            start=2.0,
-            stop=lambda finfo: float(1 << 17),
-            resolution=1.0,
-            batch_is_value=True,
-            names="rows in the batch, losses about 10",
+        draw.SCALE,
+        draw.GAP,
+        rows_ladder(partial(draw.many_rows, lead=3.0), "rows in the batch, losses about 0.1"),
+        rows_ladder(
+            partial(draw.many_rows, lead=-10.0), "rows in the batch, losses about 10", name="rows_untrained"
         ),
         Ladder(
             "classes",
@@ -205,7 +204,7 @@ SUITE = Suite(
             names="classes in a row",
         ),
     ),
-    exhaustive=(Exhaustive("gap", draw.every_gap, "the lead x of the label in a row [x, 0]"),),
+    exhaustive=draw.EXHAUSTIVE,
     invalid=INVALID_LABELS,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
@@ -217,26 +216,18 @@ SUITE = Suite(
         Implementation(logsumexp_gather, contract=INDEX, known=CANCELS),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         Implementation(chunked, contract=ROWS_ONLY, known=CHUNKED),
-        Implementation(
+        compiled(
             log_softmax_gather,
-            name="compiled",
             contract=COMPILED_INDEX,
             known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
         ),
-        Implementation(
+        compiled(
             native,
             name="compiled_native",
             contract=COMPILED_NATIVE,
             known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
         ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=WHERE_FLOAT64_IS_GOOD,
-        ),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True, contract=INDEX),
         *KNOWN_BAD,
     ),
@@ -244,8 +235,15 @@ SUITE = Suite(
         Blind(
             "logits next to 0 give a loss of log C to its last bits",
             check="loss",
-            null="the constant log C",
+            null=("the constant log C", "another row's"),
             regime="tiny",
+        ),
+        Blind(
+            "beside a thousand classes and many rows every entry off the label is subnormal in float16",
+            check="gradient of logits",
+            null="the one-hot part alone",
+            regime="tiny",
+            dtype="float16",
         ),
     ),
     examples=EXAMPLES,

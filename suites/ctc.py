@@ -31,6 +31,7 @@ from suites.implementations.ctc import (
     textbook,
     upcast,
 )
+from suites.implementations.declared import compiled
 from suites.known.ctc import COMPILED, CORRECTED, LOOP, NATIVE, RESCALED, TEXTBOOK, UNCHECKED_LABEL, UPCAST
 from suites.mistakes.ctc import KNOWN_BAD
 from suites.oracles.ctc import FUSED, ORACLE, PARTIAL
@@ -127,13 +128,11 @@ SUITE = Suite(
         Implementation(rescaled, skip=OVER_FRAMES, contract=TEXTBOOK_CONTRACT, known=RESCALED),
         Implementation(log_space, skip=OVER_FRAMES),
         Implementation(log_space_for_logits, skip=OVER_FRAMES, contract=FOR_LOGITS_CONTRACT),
-        Implementation(
+        compiled(
             rescaled,
-            name="compiled",
             contract=COMPILED_CONTRACT,
             skip=above(batch=64),
             known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
         ),
         Implementation(upcast, contract=Contract(dtypes=HALF, derivative=FUSED), known=UPCAST),
         Implementation(

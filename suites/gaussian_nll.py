@@ -7,14 +7,9 @@ autograd, so the slope of a variance below eps is that at eps; `variance.clamp(m
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch
-
 from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
 from suites.examples.gaussian_nll import EXAMPLES, IDENTITIES
+from suites.implementations.declared import UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.gaussian_nll import (
     NativeModule,
     clamped,
@@ -30,10 +25,9 @@ from suites.known.gaussian_nll import COMPILED, COMPOSED, LOG_PROB, UPCAST
 from suites.mistakes.gaussian_nll import KNOWN_BAD
 from suites.oracles.gaussian_nll import ORACLE
 from suites.regimes import variances as draw
-
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
-# Two compiled artefacts in a quick sweep: the usual shape and the timed one.
-COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("mean",))
+from suites.regimes.repeated import rows_ladder
+from suites.regimes.residuals import SHAPES
+from suites.regimes.variants import reductions
 
 SUITE = Suite(
     name="gaussian_nll",
@@ -47,9 +41,7 @@ SUITE = Suite(
         "one_variance": False,
     },
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
+        *reductions(),
         Variant("full", full=True, adapt=draw.all_gradients),
         Variant("eps_eighth", eps=0.125, adapt=draw.on_eps),
         Variant("one_variance", one_variance=True, adapt=draw.one_per_row),
@@ -85,19 +77,11 @@ SUITE = Suite(
             step=1.0,
             names="-log2 of the standard deviation, residuals of half of it",
         ),
-        Ladder(
-            "rows",
-            draw.many_rows,
-            start=2.0,
-            stop=lambda finfo: float(1 << 17),
-            resolution=1.0,
-            batch_is_value=True,
-            names="rows of one entry in the batch, residuals between 1 and 2",
-        ),
+        rows_ladder(draw.many_rows, "rows of one entry in the batch, residuals between 1 and 2"),
     ),
     exhaustive=(Exhaustive("variance", draw.every_variance, "the variance, with a residual of 1"),),
     invalid=draw.INVALID,
-    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
+    shapes=SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=COMPOSED),
         Implementation(NativeModule, name="native_module", known=COMPOSED),
@@ -107,19 +91,8 @@ SUITE = Suite(
         Implementation(log_prob, contract=Contract(variants=("full",)), known=LOG_PROB),
         Implementation(standardised),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(
-            textbook,
-            name="compiled",
-            contract=COMPILED_FLOAT32,
-            known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=UP_TO_FLOAT32,
-        ),
+        compiled(textbook, known=COMPILED),
+        float64_control(upcast),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

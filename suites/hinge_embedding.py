@@ -7,15 +7,11 @@ ones are asked as well, since torch answers them.
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch
 from torch import nn
 
-from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
+from harness import Blind, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
 from suites.examples.hinge_embedding import EXAMPLES, IDENTITIES
+from suites.implementations.declared import UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.hinge_embedding import (
     by_products,
     exact_gradient,
@@ -29,8 +25,7 @@ from suites.mistakes.hinge_embedding import KNOWN_BAD
 from suites.oracles.hinge_embedding import ORACLE
 from suites.regimes import margins as draw
 from suites.regimes.repeated import rows_of
-
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
+from suites.regimes.variants import reductions
 
 SUITE = Suite(
     name="hinge_embedding",
@@ -38,9 +33,7 @@ SUITE = Suite(
     oracle=ORACLE,
     options={"reduction": "mean", "margin": 1.0},
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
+        *reductions(),
         Variant("wide", margin=3.0),
     ),
     regimes=(
@@ -63,12 +56,7 @@ SUITE = Suite(
         rows_of(draw.distances, classes=1),
     ),
     exhaustive=(Exhaustive("distance", draw.every_distance, "the distance x under label -1"),),
-    shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)),
-        timed=(Shape(256, 1000),),
-        slow_regime="",
-        clocked=("float32", "bfloat16"),
-    ),
+    shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True),
         Implementation(nn.HingeEmbeddingLoss, name="native_module"),
@@ -76,20 +64,8 @@ SUITE = Suite(
         Implementation(textbook, known=TEXTBOOK),
         Implementation(by_products, known=TEXTBOOK),
         Implementation(upcast, contract=UP_TO_FLOAT32),
-        Implementation(
-            textbook,
-            name="compiled",
-            contract=Contract(dtypes=("float32",), variants=("mean",)),
-            skip=above(batch=256),
-            known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=UP_TO_FLOAT32,
-        ),
+        compiled(textbook, skip=above(batch=256), known=COMPILED),
+        float64_control(upcast),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

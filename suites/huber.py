@@ -8,15 +8,11 @@ squared and the absolute error.
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch
 from torch import nn
 
-from harness import Blind, Contract, Exhaustive, Implementation, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
+from harness import Contract, Implementation, Suite, Variant, above
 from suites.examples.huber import EXAMPLES, IDENTITIES
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.huber import (
     clamped,
     exact_gradient,
@@ -32,12 +28,10 @@ from suites.mistakes.huber import KNOWN_BAD
 from suites.oracles.huber import ORACLE
 from suites.oracles.residuals import missing
 from suites.regimes import residuals as draw
+from suites.regimes.variants import reductions, under_reductions
 
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 # In every format a weight of 0 times an infinite residual is NaN.
-WHERE_FLOAT64_IS_GOOD = Contract(dtypes=("float32", "bfloat16", "float16"), except_regimes=("infinite",))
-# Two compiled artefacts in a quick sweep: the usual shape and the timed one.
-COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("mean",))
+WHERE_FLOAT64_IS_GOOD = Contract(dtypes=BELOW_FLOAT64, except_regimes=("infinite",))
 
 SUITE = Suite(
     name="huber",
@@ -52,32 +46,17 @@ SUITE = Suite(
     },
     ignored=missing,
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
+        *reductions(),
         Variant("delta_two", delta=2.0),
         Variant("delta_huge", delta=1e4, adapt=draw.in_units_of("delta")),
-        Variant("weighted", weight=draw.ascending_weights),
-        Variant("weighted_sum", weight=draw.ascending_weights, reduction="sum"),
-        Variant("weighted_none", weight=draw.ascending_weights, reduction="none"),
+        *under_reductions("weighted", weight=draw.ascending_weights),
         Variant("missing", ignore_nan=True, adapt=draw.with_missing),
     ),
-    regimes=(
-        Regime(draw.unit_normal),
-        Regime(draw.wide),
-        Regime(draw.offset),
-        Regime(draw.half_equal),
-        Regime(draw.at_threshold),
-        Regime(draw.outliers),
-        Regime(draw.tiny),
-        Regime(draw.near_overflow),
-        Regime(draw.nan_prediction),
-        Regime(draw.infinite),
-    ),
+    regimes=draw.THRESHOLD_REGIMES,
     ladders=draw.LADDERS,
-    exhaustive=(Exhaustive("prediction", draw.every_prediction, "the prediction, against a target of 0"),),
+    exhaustive=draw.EXHAUSTIVE,
     invalid=draw.INVALID_SHAPES,
-    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
+    shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.HuberLoss, name="native_module"),
@@ -87,30 +66,12 @@ SUITE = Suite(
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         Implementation(masked_before),
         Implementation(masked_after, contract=Contract(variants=("missing",)), known=CUT_LATE),
-        Implementation(
-            textbook,
-            name="compiled",
-            contract=COMPILED_FLOAT32,
-            known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=WHERE_FLOAT64_IS_GOOD,
-        ),
+        compiled(textbook, known=COMPILED),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),
-    blind=(
-        Blind(
-            "the losses of residuals one step around the threshold differ in their last bits alone",
-            check="loss",
-            null="another row's",
-            regime="at_threshold",
-        ),
-    ),
+    blind=(draw.BLIND_AT_THRESHOLD,),
     examples=EXAMPLES,
     identities=IDENTITIES,
 )

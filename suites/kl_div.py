@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
-
 from harness import Blind, Contract, Implementation, Ladder, Regime, Suite, Variant, above
 from harness.sample import Shape
 from harness.suite import Shapes
 from suites.examples.kl_div import EXAMPLES, IDENTITIES
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.kl_div import (
     EPSILON,
     NativeModule,
@@ -44,11 +43,11 @@ from suites.known.kl_div import (
 from suites.mistakes.kl_div import KNOWN_BAD
 from suites.oracles.kl_div import ORACLE
 from suites.regimes import distributions as draw
+from suites.regimes.repeated import rows_ladder
 
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 # In every format 0 * -inf is NaN, and so is native's slope of t log t at t = 0.
 WHERE_FLOAT64_IS_GOOD = Contract(
-    dtypes=("float32", "bfloat16", "float16"),
+    dtypes=BELOW_FLOAT64,
     variants=(
         "batchmean",
         "mean",
@@ -61,9 +60,11 @@ WHERE_FLOAT64_IS_GOOD = Contract(
     ),
     except_regimes=("masked", "zeros", "one_hot"),
 )
-# Six compiled artefacts in a quick sweep: two forms at the usual shape and the timed one.
+# Nine compiled artefacts in a quick sweep: two forms at the usual shape and the timed one, one per variant.
 COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("batchmean",))
-COMPILED_HALF = Contract(dtypes=("float32", "bfloat16"), variants=("batchmean",))
+COMPILED_HALF = Contract(
+    dtypes=("float32", "bfloat16"), variants=("batchmean", "none", "log_target_sum", "from_logits")
+)
 
 
 # Sixty-three rows: a number that no rung of the ladder over rows has, since a skip ends a ladder.
@@ -113,6 +114,8 @@ SUITE = Suite(
         Regime(draw.confident),
         Regime(draw.saturated),
         Regime(draw.near_overflow),
+        Regime(draw.nan_input),
+        Regime(draw.nan_target),
         *draw.distilled_regimes(),
     ),
     ladders=(
@@ -134,15 +137,7 @@ SUITE = Suite(
             stop=lambda finfo: 24.0,
             names="-log2 of the distance between p and q",
         ),
-        Ladder(
-            "rows",
-            draw.many_rows,
-            start=2.0,
-            stop=lambda finfo: float(1 << 17),
-            resolution=1.0,
-            batch_is_value=True,
-            names="rows in the batch, divergences of about 1",
-        ),
+        rows_ladder(draw.many_rows, "rows in the batch, divergences of about 1"),
         Ladder(
             "classes",
             draw.many_classes,
@@ -170,28 +165,20 @@ SUITE = Suite(
             epsilon_inside, contract=Contract(epsilon=EPSILON), skip=one_class, known=EPSILON_FORM
         ),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(
+        compiled(
             textbook,
-            name="compiled",
             contract=COMPILED_HALF,
             skip=above(batch=64),
             known=COMPILED_TEXTBOOK,
-            prepare=partial(torch.compile, dynamic=False),
         ),
-        Implementation(
+        compiled(
             native,
             name="compiled_native",
             contract=COMPILED_FLOAT32,
             skip=above(batch=64),
             known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
         ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=WHERE_FLOAT64_IS_GOOD,
-        ),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

@@ -8,15 +8,11 @@ input here; and at x = t any slope between -w and w is right.
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch
 from torch import nn
 
-from harness import Contract, Exhaustive, Implementation, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
+from harness import Contract, Implementation, Regime, Suite, Variant, above
 from suites.examples.l1 import EXAMPLES, IDENTITIES
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.l1 import (
     exact_gradient,
     masked_after,
@@ -32,12 +28,10 @@ from suites.mistakes.l1 import KNOWN_BAD
 from suites.oracles.l1 import ORACLE
 from suites.oracles.residuals import missing
 from suites.regimes import residuals as draw
+from suites.regimes.variants import reductions, under_reductions
 
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 # In every format a weight of 0 times an infinite residual is NaN.
-WHERE_FLOAT64_IS_GOOD = Contract(dtypes=("float32", "bfloat16", "float16"), except_regimes=("infinite",))
-# Two compiled artefacts in a quick sweep: the usual shape and the timed one.
-COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("mean",))
+WHERE_FLOAT64_IS_GOOD = Contract(dtypes=BELOW_FLOAT64, except_regimes=("infinite",))
 
 SUITE = Suite(
     name="l1",
@@ -51,30 +45,19 @@ SUITE = Suite(
     },
     ignored=missing,
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
-        Variant("weighted", weight=draw.ascending_weights),
-        Variant("weighted_sum", weight=draw.ascending_weights, reduction="sum"),
-        Variant("weighted_none", weight=draw.ascending_weights, reduction="none"),
+        *reductions(),
+        *under_reductions("weighted", weight=draw.ascending_weights),
         Variant("missing", ignore_nan=True, adapt=draw.with_missing),
     ),
     regimes=(
-        Regime(draw.unit_normal),
-        Regime(draw.fitted),
-        Regime(draw.wide),
-        Regime(draw.offset),
-        Regime(draw.half_equal),
-        Regime(draw.outliers),
-        Regime(draw.tiny),
+        *draw.REGIMES,
         Regime(draw.near_overflow),
-        Regime(draw.nan_prediction),
-        Regime(draw.infinite),
+        *draw.NOT_FINITE,
     ),
     ladders=draw.LADDERS,
-    exhaustive=(Exhaustive("prediction", draw.every_prediction, "the prediction, against a target of 0"),),
+    exhaustive=draw.EXHAUSTIVE,
     invalid=draw.INVALID_SHAPES,
-    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
+    shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.L1Loss, name="native_module"),
@@ -84,18 +67,8 @@ SUITE = Suite(
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         Implementation(masked_before),
         Implementation(masked_after, contract=Contract(variants=("missing",))),
-        Implementation(
-            textbook,
-            name="compiled",
-            contract=COMPILED_FLOAT32,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=WHERE_FLOAT64_IS_GOOD,
-        ),
+        compiled(textbook),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
+from torch import Generator
 
-from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
+from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Sample, Suite, Variant, above
 from harness.sample import Shape
 from harness.suite import Shapes
-from suites.examples.linear_cross_entropy import EXAMPLES
+from suites.examples.linear_cross_entropy import EXAMPLES, IDENTITIES
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.linear_cross_entropy import (
     NativeModule,
     class_chunks,
@@ -42,18 +43,56 @@ from suites.mistakes.linear_cross_entropy import KNOWN_BAD
 from suites.oracles.linear_cross_entropy import ORACLE, ignored_rows
 from suites.regimes import projections as draw
 from suites.regimes.invalid import INVALID_LABELS
-from suites.regimes.targets import ascending_weights, relabelled
+from suites.regimes.repeated import rows_ladder
+from suites.regimes.targets import Options, ascending_weights, relabelled
+
+
+def ignored_biased(sample: Sample, options: Options, generator: Generator) -> Sample:
+    """Some rows without a label, beside a bias."""
+    return draw.biased(relabelled(sample, options, generator), options, generator)
+
 
 IGNORING = ("ignore_index",)
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 INDEX = Contract(
-    variants=("mean", "sum", "none", "biased", "weighted_sum", "weighted_none", "weighted_ignored")
+    variants=(
+        "mean",
+        "sum",
+        "none",
+        "biased",
+        "weighted_sum",
+        "weighted_none",
+        "weighted_ignored",
+        "ignored_sum",
+        "weighted_ignored_none",
+    )
 )
 # The same function again, and the slowest one: fewer variants show as much of them.
-AS_A_MODULE = Contract(variants=("mean", "biased", "weighted_smoothed", "weighted_smoothed_sum"))
-A_LOOP = Contract(variants=("mean", "none", "weighted_sum", "weighted_ignored"))
+AS_A_MODULE = Contract(
+    variants=(
+        "mean",
+        "none",
+        "weighted_ignored",
+        "ignored_sum",
+        "weighted_ignored_none",
+        "weighted_smoothed",
+        "weighted_smoothed_sum",
+        "smoothed_ignored_none",
+    )
+)
+A_LOOP = Contract(
+    variants=(
+        "mean",
+        "none",
+        "biased",
+        "weighted_sum",
+        "weighted_none",
+        "weighted_ignored",
+        "ignored_sum",
+        "weighted_ignored_none",
+    )
+)
 WHERE_FLOAT64_IS_GOOD = Contract(
-    dtypes=("float32", "bfloat16", "float16"),
+    dtypes=BELOW_FLOAT64,
     except_regimes=("confident", "poisoned", "ladder gap", "exhaustive gap"),
 )
 
@@ -78,8 +117,19 @@ SUITE = Suite(
         Variant("weighted_sum", weight=ascending_weights, reduction="sum"),
         Variant("weighted_none", weight=ascending_weights, reduction="none"),
         Variant("weighted_ignored", weight=ascending_weights, ignore_index=-1, adapt=relabelled),
+        Variant("ignored_sum", ignore_index=-1, reduction="sum", adapt=ignored_biased),
+        Variant(
+            "weighted_ignored_none",
+            weight=ascending_weights,
+            ignore_index=-1,
+            reduction="none",
+            adapt=ignored_biased,
+        ),
         Variant("weighted_smoothed", weight=ascending_weights, label_smoothing=0.1, adapt=draw.biased),
         Variant("weighted_smoothed_sum", weight=ascending_weights, label_smoothing=0.1, reduction="sum"),
+        Variant(
+            "smoothed_ignored_none", label_smoothing=0.1, ignore_index=0, reduction="none", adapt=relabelled
+        ),
     ),
     regimes=(
         Regime(draw.unit),
@@ -123,15 +173,7 @@ SUITE = Suite(
             stop=lambda finfo: 48.0,
             names="lead of the label's logit over one other class",
         ),
-        Ladder(
-            "rows",
-            partial(draw.many_rows, lead=3.0),
-            start=2.0,
-            stop=lambda finfo: float(1 << 17),
-            resolution=1.0,
-            batch_is_value=True,
-            names="rows in the batch, losses about 0.1",
-        ),
+        rows_ladder(partial(draw.many_rows, lead=3.0), "rows in the batch, losses about 0.1"),
         Ladder(
             "classes",
             draw.many_classes,
@@ -161,24 +203,30 @@ SUITE = Suite(
         Implementation(row_chunks, known=ROW_CHUNKS),
         Implementation(class_chunks, contract=INDEX, known=FUSED),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(
+        compiled(
             textbook,
-            name="compiled",
             # A ladder of shapes compiles for half a minute.
             contract=Contract(
-                dtypes=("float32",), variants=("mean",), except_regimes=("ladder rows", "ladder classes")
+                dtypes=("float32",),
+                # The fewest that hold every pair of options.
+                variants=(
+                    "mean",
+                    "none",
+                    "weighted_ignored",
+                    "ignored_sum",
+                    "weighted_ignored_none",
+                    "weighted_smoothed",
+                    "weighted_smoothed_sum",
+                    "smoothed_ignored_none",
+                ),
+                except_regimes=("ladder rows", "ladder classes"),
             ),
             known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
         ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=WHERE_FLOAT64_IS_GOOD,
-        ),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True, contract=INDEX),
         *KNOWN_BAD,
     ),
     examples=EXAMPLES,
+    identities=IDENTITIES,
 )

@@ -7,15 +7,11 @@ half of all implementations answers 0 and the other y; both are right.
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch
 from torch import nn
 
-from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
+from harness import Blind, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
 from suites.examples.margin_ranking import EXAMPLES, IDENTITIES
+from suites.implementations.declared import UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.margin_ranking import (
     by_cases,
     exact_gradient,
@@ -29,8 +25,7 @@ from suites.mistakes.margin_ranking import KNOWN_BAD
 from suites.oracles.margin_ranking import ORACLE
 from suites.regimes import margins as draw
 from suites.regimes.repeated import rows_of
-
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
+from suites.regimes.variants import reductions
 
 SUITE = Suite(
     name="margin_ranking",
@@ -38,9 +33,7 @@ SUITE = Suite(
     oracle=ORACLE,
     options={"reduction": "mean", "margin": 0.0},
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
+        *reductions(),
         Variant("margin", margin=0.5),
         Variant("margin_none", margin=0.5, reduction="none"),
     ),
@@ -66,12 +59,7 @@ SUITE = Suite(
         rows_of(draw.scores, classes=1),
     ),
     exhaustive=(Exhaustive("score", draw.every_score, "the first score x against 0, label -1"),),
-    shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)),
-        timed=(Shape(256, 1000),),
-        slow_regime="",
-        clocked=("float32", "bfloat16"),
-    ),
+    shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.MarginRankingLoss, name="native_module", known=NATIVE),
@@ -79,20 +67,8 @@ SUITE = Suite(
         Implementation(textbook, known=TEXTBOOK),
         Implementation(by_cases, known=NATIVE),
         Implementation(upcast, contract=UP_TO_FLOAT32),
-        Implementation(
-            textbook,
-            name="compiled",
-            contract=Contract(dtypes=("float32",), variants=("mean",)),
-            skip=above(batch=256),
-            known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=UP_TO_FLOAT32,
-        ),
+        compiled(textbook, skip=above(batch=256), known=COMPILED),
+        float64_control(upcast),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

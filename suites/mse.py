@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import nn
 
-from harness import Blind, Contract, Exhaustive, Implementation, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
+from harness import Blind, Contract, Implementation, Regime, Suite, Variant, above
 from suites.examples.mse import EXAMPLES, IDENTITIES
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.mse import (
     exact_gradient,
     expanded_square,
@@ -32,12 +30,10 @@ from suites.mistakes.mse import KNOWN_BAD
 from suites.oracles.mse import ORACLE
 from suites.oracles.residuals import missing
 from suites.regimes import residuals as draw
+from suites.regimes.variants import reductions, under_reductions
 
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 # In every format a weight of 0 times an infinite residual is NaN.
-WHERE_FLOAT64_IS_GOOD = Contract(dtypes=("float32", "bfloat16", "float16"), except_regimes=("infinite",))
-# Two compiled artefacts in a quick sweep: the usual shape and the timed one.
-COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("mean",))
+WHERE_FLOAT64_IS_GOOD = Contract(dtypes=BELOW_FLOAT64, except_regimes=("infinite",))
 
 SUITE = Suite(
     name="mse",
@@ -51,30 +47,19 @@ SUITE = Suite(
     },
     ignored=missing,
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
-        Variant("weighted", weight=draw.ascending_weights),
-        Variant("weighted_sum", weight=draw.ascending_weights, reduction="sum"),
-        Variant("weighted_none", weight=draw.ascending_weights, reduction="none"),
+        *reductions(),
+        *under_reductions("weighted", weight=draw.ascending_weights),
         Variant("missing", ignore_nan=True, adapt=draw.with_missing),
     ),
     regimes=(
-        Regime(draw.unit_normal),
-        Regime(draw.fitted),
-        Regime(draw.wide),
-        Regime(draw.offset),
-        Regime(draw.half_equal),
-        Regime(draw.outliers),
-        Regime(draw.tiny),
+        *draw.REGIMES,
         Regime(partial(draw.near_overflow, power=2), name="near_overflow"),
-        Regime(draw.nan_prediction),
-        Regime(draw.infinite),
+        *draw.NOT_FINITE,
     ),
     ladders=draw.LADDERS,
-    exhaustive=(Exhaustive("prediction", draw.every_prediction, "the prediction, against a target of 0"),),
+    exhaustive=draw.EXHAUSTIVE,
     invalid=draw.INVALID_SHAPES,
-    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
+    shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.MSELoss, name="native_module", known=MODULE),
@@ -84,18 +69,8 @@ SUITE = Suite(
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         Implementation(masked_before),
         Implementation(masked_after, contract=Contract(variants=("missing",)), known=CUT_LATE),
-        Implementation(
-            textbook,
-            name="compiled",
-            contract=COMPILED_FLOAT32,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=WHERE_FLOAT64_IS_GOOD,
-        ),
+        compiled(textbook),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

@@ -8,15 +8,11 @@ has no gradient; and for an empty batch it answers what happened to stand in mem
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch
 from torch import nn
 
 from harness import Contract, Implementation, Ladder, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
 from suites.examples.multi_margin import EXAMPLES, IDENTITIES
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled
 from suites.implementations.multi_margin import (
     exact_gradient,
     in_float64,
@@ -31,7 +27,9 @@ from suites.known.multi_margin import COMPILED, INSIDE, LOOP, NATIVE, TEXTBOOK, 
 from suites.mistakes.multi_margin import KNOWN_BAD
 from suites.oracles.multi_margin import ORACLE, gradient_groups
 from suites.regimes import class_scores as draw
+from suites.regimes.margins import SHAPES
 from suites.regimes.targets import ascending_weights
+from suites.regimes.variants import reductions
 
 SUITE = Suite(
     name="multi_margin",
@@ -46,14 +44,15 @@ SUITE = Suite(
     },
     groups=gradient_groups,
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
+        *reductions(),
         Variant("squared", p=2),
         Variant("margin", margin=0.25),
+        Variant("weighted", weight=ascending_weights),
         Variant("weighted_squared", p=2, weight=ascending_weights),
         Variant("weighted_sum", weight=ascending_weights, reduction="sum"),
         Variant("weighted_none", weight=ascending_weights, reduction="none"),
+        Variant("squared_margin_sum", p=2, margin=0.25, reduction="sum"),
+        Variant("weighted_squared_margin_none", p=2, margin=0.25, weight=ascending_weights, reduction="none"),
     ),
     regimes=draw.SCORES,
     ladders=(
@@ -89,12 +88,7 @@ SUITE = Suite(
         ),
     ),
     invalid=draw.INVALID_LABELS,
-    shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)),
-        timed=(Shape(256, 1000),),
-        slow_regime="",
-        clocked=("float32", "bfloat16"),
-    ),
+    shapes=SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.MultiMarginLoss, name="native_module", known=NATIVE),
@@ -104,23 +98,33 @@ SUITE = Suite(
         Implementation(stable),
         Implementation(
             upcast,
-            contract=Contract(dtypes=("float32", "bfloat16", "float16")),
+            contract=UP_TO_FLOAT32,
             known=UPCAST,
         ),
-        Implementation(
+        compiled(
             textbook,
-            name="compiled",
-            contract=Contract(dtypes=("float32",), variants=("mean",)),
+            # One artefact per variant: the fewest that hold every pair of options.
+            contract=Contract(
+                dtypes=("float32",),
+                variants=(
+                    "mean",
+                    "none",
+                    "margin",
+                    "weighted_squared",
+                    "weighted_sum",
+                    "squared_margin_sum",
+                    "weighted_squared_margin_none",
+                ),
+            ),
             skip=above(batch=256, classes=1024),
             known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
         ),
         Implementation(
             in_float64,
             name="float64_control",
             control=True,
             contract=Contract(
-                dtypes=("float32", "bfloat16", "float16"),
+                dtypes=BELOW_FLOAT64,
                 # In every format relu knows no NaN, and the margin is lost beside large scores.
                 except_regimes=("poisoned", "offset", "near_overflow"),
             ),

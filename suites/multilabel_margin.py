@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import nn
 
 from harness import Contract, Implementation, Ladder, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
 from suites.examples.multilabel_margin import EXAMPLES, IDENTITIES
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled
 from suites.implementations.multilabel_margin import (
     by_masks,
     exact_gradient,
@@ -30,6 +28,8 @@ from suites.known.multilabel_margin import COMPILED, LOOP, MASKS, NATIVE, UPCAST
 from suites.mistakes.multilabel_margin import KNOWN_BAD
 from suites.oracles.multilabel_margin import ORACLE, gradient_groups
 from suites.regimes import class_scores as draw
+from suites.regimes.margins import SHAPES
+from suites.regimes.variants import reductions
 
 # What these tell of a hinge, the suite multi_margin asks.
 LIKE_ONE_LABEL = ("wide",)
@@ -43,9 +43,7 @@ SUITE = Suite(
     options={"reduction": "mean", "duplicates": "counted"},
     groups=gradient_groups,
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
+        *reductions(),
         Variant("duplicates", adapt=draw.repeated),
     ),
     regimes=tuple(draw.listed_regime(regime) for regime in draw.SCORES if regime.name not in LIKE_ONE_LABEL),
@@ -72,12 +70,7 @@ SUITE = Suite(
         ),
     ),
     invalid=draw.INVALID_LISTS,
-    shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)),
-        timed=(Shape(256, 1000),),
-        slow_regime="",
-        clocked=("float32", "bfloat16"),
-    ),
+    shapes=SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.MultiLabelMarginLoss, name="native_module", known=NATIVE),
@@ -85,21 +78,19 @@ SUITE = Suite(
         Implementation(by_masks, contract=Contract(duplicates="once"), skip=FEW_CLASSES, known=MASKS),
         # Every label of a list is put against every class in memory.
         Implementation(stable, skip=above(batch=4096)),
-        Implementation(upcast, contract=Contract(dtypes=("float32", "bfloat16", "float16")), known=UPCAST),
-        Implementation(
+        Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
+        compiled(
             by_masks,
-            name="compiled",
             contract=Contract(dtypes=("float32",), variants=("mean",), duplicates="once"),
             skip=FEW_CLASSES,
             known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
         ),
         Implementation(
             in_float64,
             name="float64_control",
             control=True,
             contract=Contract(
-                dtypes=("float32", "bfloat16", "float16"),
+                dtypes=BELOW_FLOAT64,
                 # In every format relu knows no NaN, and the margin is lost beside large scores.
                 except_regimes=("poisoned", "offset", "near_overflow"),
                 duplicates="once",

@@ -7,15 +7,11 @@ classes (`over_classes`), and torch sums first and divides afterwards.
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch
 from torch import nn
 
 from harness import Blind, Contract, Implementation, Ladder, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
 from suites.examples.multilabel_soft_margin import EXAMPLES, IDENTITIES
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.multilabel_soft_margin import (
     by_sides,
     exact_gradient,
@@ -38,11 +34,11 @@ from suites.known.multilabel_soft_margin import (
 from suites.mistakes.multilabel_soft_margin import KNOWN_BAD
 from suites.oracles.multilabel_soft_margin import ORACLE
 from suites.regimes import binary as draw
+from suites.regimes.variants import reductions, under_reductions
 
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 # logsigmoid is right in float64; 0 * inf is NaN in every format, and the slope of the target cancels.
 WHERE_FLOAT64_IS_GOOD = Contract(
-    dtypes=("float32", "bfloat16", "float16"),
+    dtypes=BELOW_FLOAT64,
     variants=("mean", "sum", "none", "weighted", "weighted_sum", "weighted_none"),
     except_regimes=("infinite", "infinite_wrong"),
 )
@@ -53,38 +49,19 @@ SUITE = Suite(
     oracle=ORACLE,
     options={"reduction": "mean", "weight": None, "over_classes": "mean"},
     variants=(
-        Variant("mean", adapt=draw.in_rows),
-        Variant("sum", reduction="sum", adapt=draw.in_rows),
-        Variant("none", reduction="none", adapt=draw.in_rows),
-        Variant("weighted", weight=draw.class_weight, adapt=draw.in_rows),
-        Variant("weighted_sum", weight=draw.class_weight, reduction="sum", adapt=draw.in_rows),
-        Variant("weighted_none", weight=draw.class_weight, reduction="none", adapt=draw.in_rows),
+        *reductions(adapt=draw.in_rows),
+        *under_reductions("weighted", weight=draw.class_weight, adapt=draw.in_rows),
         Variant("both_gradients", adapt=draw.both_gradients_in_rows),
     ),
     regimes=(
-        Regime(draw.unit_normal),
-        Regime(draw.wide),
-        Regime(draw.confident),
-        Regime(draw.confident_wrong),
+        *draw.ORDINARY,
         Regime(draw.soft_targets),
-        Regime(draw.near_overflow),
-        Regime(draw.tiny),
-        Regime(draw.at_zero),
-        Regime(draw.infinite),
-        Regime(draw.infinite_wrong),
-        Regime(draw.poisoned),
+        *draw.EXTREMES,
+        *draw.NOT_FINITE,
         *draw.recorded_regimes(),
     ),
     ladders=(
-        Ladder(
-            "scale",
-            draw.scaled,
-            start=1.0,
-            stop=lambda finfo: 0.4 * float(finfo.max),
-            resolution=0.25,
-            relative=2.0**-10,
-            names="size of four logits, two of them wrong",
-        ),
+        draw.SCALE,
         Ladder(
             "classes",
             draw.many_columns,
@@ -94,22 +71,9 @@ SUITE = Suite(
             classes_is_value=True,
             names="classes in a row, each wrong by 3",
         ),
-        Ladder(
-            "rows",
-            draw.many_rows,
-            start=2.0,
-            stop=lambda finfo: float(1 << 17),
-            resolution=1.0,
-            batch_is_value=True,
-            names="rows of one question, losses about 0.8",
-        ),
+        draw.ROWS,
     ),
-    shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 101)),
-        timed=(Shape(64, 1000),),
-        slow_regime="",
-        clocked=("float32", "bfloat16"),
-    ),
+    shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.MultiLabelSoftMarginLoss, name="native_module", known=NATIVE),
@@ -119,20 +83,8 @@ SUITE = Suite(
         Implementation(text_sum, contract=Contract(over_classes="sum"), known=LOG_SIGMOID),
         Implementation(with_logits, known=WITH_LOGITS),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(
-            log_sigmoid,
-            name="compiled",
-            contract=Contract(dtypes=("float32",), variants=("mean",)),
-            skip=above(batch=64),
-            known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=WHERE_FLOAT64_IS_GOOD,
-        ),
+        compiled(log_sigmoid, skip=above(batch=64), known=COMPILED),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
-from torch import nn
+from torch import Generator, nn
 
-from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
+from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Sample, Suite, Variant, above
 from suites.examples.nll import EXAMPLES, IDENTITIES
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.nll import (
     deprecated_module,
     exact_gradient,
@@ -31,14 +29,37 @@ from suites.mistakes.nll import KNOWN_BAD
 from suites.oracles.nll import ORACLE, gradient_groups, ignored_rows
 from suites.regimes import classification
 from suites.regimes import log_probabilities as draw
-from suites.regimes.targets import ascending_weights, relabelled
+from suites.regimes.margins import SHAPES
+from suites.regimes.repeated import rows_ladder
+from suites.regimes.targets import Options, ascending_weights, relabelled
+from suites.regimes.variants import reductions, under_reductions
 
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
-# In every format a weight of 0 times an infinite log-probability is NaN, and native refuses some images.
-WHERE_FLOAT64_IS_GOOD = Contract(
-    dtypes=("float32", "bfloat16", "float16"),
-    variants=("mean", "sum", "none", "weighted", "ignore_index"),
+
+def ignored_images(sample: Sample, options: Options, generator: Generator) -> Sample:
+    """Images some of whose pixels have no label, as the border of an object in segmentation."""
+    return draw.as_images(relabelled(sample, options, generator), options, generator)
+
+
+ROWS = (
+    *reductions(),
+    *under_reductions("weighted", weight=ascending_weights),
+    Variant("ignore_index", ignore_index=-1, adapt=relabelled),
+    Variant("padding", ignore_index=0, adapt=relabelled),
+    *under_reductions("weighted_ignored", weight=ascending_weights, ignore_index=-1, adapt=relabelled),
 )
+# To torch another kernel, with code of its own for every option.
+IMAGES = (
+    Variant("images", adapt=draw.as_images),
+    Variant("images_weighted_sum", weight=ascending_weights, reduction="sum", adapt=draw.as_images),
+    Variant("images_ignored_none", ignore_index=-1, reduction="none", adapt=ignored_images),
+    Variant("images_ignored_sum", ignore_index=-1, reduction="sum", adapt=ignored_images),
+    Variant("images_weighted_none", weight=ascending_weights, reduction="none", adapt=draw.as_images),
+    Variant("images_weighted_ignored", weight=ascending_weights, ignore_index=-1, adapt=ignored_images),
+)
+OF_IMAGES = tuple(variant.name for variant in IMAGES)
+
+# In every format a weight of 0 times an infinite log-probability is NaN, and native refuses some images.
+WHERE_FLOAT64_IS_GOOD = Contract(dtypes=BELOW_FLOAT64, variants=tuple(variant.name for variant in ROWS))
 IGNORING = ("ignore_index",)
 
 SUITE = Suite(
@@ -54,18 +75,7 @@ SUITE = Suite(
     },
     groups=gradient_groups,
     ignored=ignored_rows,
-    variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
-        Variant("weighted", weight=ascending_weights),
-        Variant("weighted_sum", weight=ascending_weights, reduction="sum"),
-        Variant("weighted_none", weight=ascending_weights, reduction="none"),
-        Variant("zero_weights", weight=draw.every_second_zero),
-        Variant("ignore_index", ignore_index=-1, adapt=relabelled),
-        Variant("padding", ignore_index=0, adapt=relabelled),
-        Variant("images", adapt=draw.as_images),
-    ),
+    variants=(*ROWS, Variant("zero_weights", weight=draw.every_second_zero), *IMAGES),
     regimes=(
         draw.after_log_softmax(classification.unit_normal),
         draw.after_log_softmax(classification.wide),
@@ -92,33 +102,14 @@ SUITE = Suite(
             relative=2.0**-10,
             names="largest |x|",
         ),
-        Ladder(
-            "rows",
-            partial(draw.many_rows, lead=3.0),
-            start=2.0,
-            stop=lambda finfo: float(1 << 17),
-            resolution=1.0,
-            batch_is_value=True,
-            names="rows in the batch, losses about 0.1",
-        ),
-        Ladder(
-            "rows_untrained",
-            partial(draw.many_rows, lead=-10.0),
-            start=2.0,
-            stop=lambda finfo: float(1 << 17),
-            resolution=1.0,
-            batch_is_value=True,
-            names="rows in the batch, losses about 10",
+        rows_ladder(partial(draw.many_rows, lead=3.0), "rows in the batch, losses about 0.1"),
+        rows_ladder(
+            partial(draw.many_rows, lead=-10.0), "rows in the batch, losses about 10", name="rows_untrained"
         ),
     ),
     exhaustive=(Exhaustive("value", draw.every_value, "the label's log-probability x in a row [x, 0]"),),
     invalid=draw.INVALID_LABELS,
-    shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)),
-        timed=(Shape(256, 1000),),
-        slow_regime="",
-        clocked=("float32", "bfloat16"),
-    ),
+    shapes=SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.NLLLoss, name="native_module", known=NATIVE),
@@ -129,7 +120,7 @@ SUITE = Suite(
                 name="native_module_2d",
                 prepare=deprecated_module,
                 # An alias: what 16-bit sums of both signs lose is said of native.
-                contract=Contract(variants=("images",), except_regimes=("scores",)),
+                contract=Contract(variants=OF_IMAGES, except_regimes=("scores",)),
                 known=NATIVE_2D,
             )
             for name in ("NLLLoss2d",)
@@ -140,24 +131,26 @@ SUITE = Suite(
         Implementation(one_hot_where, known=GATHER),
         Implementation(gather, known=GATHER),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(
+        compiled(
             gather,
-            name="compiled",
             # One artefact per rung otherwise.
             contract=Contract(
                 dtypes=("float32",),
-                variants=("mean",),
+                # The fewest that hold every pair of options.
+                variants=(
+                    "mean",
+                    "none",
+                    "weighted_sum",
+                    "weighted_ignored_none",
+                    "images_ignored_sum",
+                    "images_weighted_none",
+                    "images_weighted_ignored",
+                ),
                 except_regimes=("ladder scale", "ladder rows", "ladder rows_untrained", "exhaustive value"),
             ),
             skip=above(batch=256),
-            prepare=partial(torch.compile, dynamic=False),
         ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=WHERE_FLOAT64_IS_GOOD,
-        ),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

@@ -8,14 +8,9 @@ the larger the count, the fewer digits are left of its likelihood.
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch
-
 from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
 from suites.examples.poisson_nll import EXAMPLES, IDENTITIES
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.poisson_nll import (
     NativeModule,
     deviance,
@@ -29,17 +24,16 @@ from suites.known.poisson_nll import COMPILED, COMPOSED, UPCAST
 from suites.mistakes.poisson_nll import KNOWN_BAD
 from suites.oracles.poisson_nll import ORACLE
 from suites.regimes import counts as draw
-from suites.regimes.residuals import INVALID_SHAPES
+from suites.regimes.repeated import rows_ladder
+from suites.regimes.residuals import INVALID_SHAPES, SHAPES
+from suites.regimes.variants import reductions
 
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 # In every format 0 * -inf is NaN, and so is the slope of t log t at t = 0.
 WHERE_FLOAT64_IS_GOOD = Contract(
-    dtypes=("float32", "bfloat16", "float16"),
+    dtypes=BELOW_FLOAT64,
     variants=("mean", "sum", "none", "full", "rates", "full_rates", "eps_tenth"),
     except_regimes=("zero_rate",),
 )
-# Two compiled artefacts in a quick sweep: the usual shape and the timed one.
-COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("mean",))
 
 SUITE = Suite(
     name="poisson_nll",
@@ -52,9 +46,7 @@ SUITE = Suite(
         "eps": 1e-8,
     },
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
+        *reductions(),
         Variant("full", full=True),
         Variant("rates", log_input=False, adapt=draw.as_rates),
         Variant("full_rates", log_input=False, full=True, adapt=draw.as_rates),
@@ -83,19 +75,11 @@ SUITE = Suite(
             relative=2.0**-10,
             names="|x|, the logarithm of the rate",
         ),
-        Ladder(
-            "rows",
-            draw.many_rows,
-            start=2.0,
-            stop=lambda finfo: float(1 << 17),
-            resolution=1.0,
-            batch_is_value=True,
-            names="rows of one entry in the batch, losses between 1 and 1.72",
-        ),
+        rows_ladder(draw.many_rows, "rows of one entry in the batch, losses between 1 and 1.72"),
     ),
     exhaustive=(Exhaustive("prediction", draw.every_prediction, "the log-rate, against a count of 1"),),
     invalid=INVALID_SHAPES,
-    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
+    shapes=SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=COMPOSED),
         Implementation(NativeModule, name="native_module", known=COMPOSED),
@@ -103,19 +87,8 @@ SUITE = Suite(
         Implementation(textbook, known=COMPOSED),
         Implementation(deviance),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(
-            textbook,
-            name="compiled",
-            contract=COMPILED_FLOAT32,
-            known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=WHERE_FLOAT64_IS_GOOD,
-        ),
+        compiled(textbook, known=COMPILED),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

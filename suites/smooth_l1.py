@@ -8,15 +8,11 @@ kernel included, so a threshold far from 1 loses the loss to an infinity or a 0 
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch
 from torch import nn
 
-from harness import Blind, Contract, Exhaustive, Implementation, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
+from harness import Contract, Implementation, Suite, Variant, above
 from suites.examples.smooth_l1 import EXAMPLES, IDENTITIES
+from suites.implementations.declared import UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.smooth_l1 import (
     clamped,
     exact_gradient,
@@ -32,11 +28,9 @@ from suites.mistakes.smooth_l1 import KNOWN_BAD
 from suites.oracles.residuals import missing
 from suites.oracles.smooth_l1 import ORACLE
 from suites.regimes import residuals as draw
+from suites.regimes.variants import reductions
 
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 NEAR_ONE = Contract(variants=("mean", "sum", "none", "beta_half"))
-# Two compiled artefacts in a quick sweep: the usual shape and the timed one.
-COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("mean",))
 
 SUITE = Suite(
     name="smooth_l1",
@@ -50,31 +44,18 @@ SUITE = Suite(
     },
     ignored=missing,
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
+        *reductions(),
         Variant("beta_half", beta=0.5),
         Variant("beta_zero", beta=0.0),
         Variant("beta_huge", beta=draw.huge_threshold, adapt=draw.in_units_of("beta")),
         Variant("beta_tiny", beta=draw.tiny_threshold, adapt=draw.in_units_of("beta")),
         Variant("missing", ignore_nan=True, adapt=draw.with_missing),
     ),
-    regimes=(
-        Regime(draw.unit_normal),
-        Regime(draw.wide),
-        Regime(draw.offset),
-        Regime(draw.half_equal),
-        Regime(draw.at_threshold),
-        Regime(draw.outliers),
-        Regime(draw.tiny),
-        Regime(draw.near_overflow),
-        Regime(draw.nan_prediction),
-        Regime(draw.infinite),
-    ),
+    regimes=draw.THRESHOLD_REGIMES,
     ladders=draw.LADDERS,
-    exhaustive=(Exhaustive("prediction", draw.every_prediction, "the prediction, against a target of 0"),),
+    exhaustive=draw.EXHAUSTIVE,
     invalid=draw.INVALID_SHAPES,
-    shapes=Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16")),
+    shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.SmoothL1Loss, name="native_module", known=NATIVE),
@@ -85,30 +66,12 @@ SUITE = Suite(
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         Implementation(masked_before, known=CUT_EARLY),
         Implementation(masked_after, contract=Contract(variants=("missing",)), known=CUT_LATE),
-        Implementation(
-            textbook,
-            name="compiled",
-            contract=COMPILED_FLOAT32,
-            known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=UP_TO_FLOAT32,
-        ),
+        compiled(textbook, known=COMPILED),
+        float64_control(upcast),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),
-    blind=(
-        Blind(
-            "the losses of residuals one step around the threshold differ in their last bits alone",
-            check="loss",
-            null="another row's",
-            regime="at_threshold",
-        ),
-    ),
+    blind=(draw.BLIND_AT_THRESHOLD,),
     examples=EXAMPLES,
     identities=IDENTITIES,
 )

@@ -7,15 +7,14 @@ by other means. The trap: a fifth of all float16 numbers is enough to make it in
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
-import torch
 from torch import nn
 
-from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
+from harness import Blind, Contract, Exhaustive, Implementation, Suite, above
 from suites.examples.soft_margin import EXAMPLES, IDENTITIES
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.soft_margin import (
     exact_gradient,
     log_sigmoid,
@@ -40,11 +39,11 @@ from suites.known.soft_margin import (
 from suites.mistakes.soft_margin import KNOWN_BAD
 from suites.oracles.soft_margin import ORACLE
 from suites.regimes import binary as draw
+from suites.regimes.variants import reductions
 
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 # e^709.8 overflows float64 too.
 WHERE_FLOAT64_IS_GOOD = Contract(
-    dtypes=("float32", "bfloat16", "float16"),
+    dtypes=BELOW_FLOAT64,
     except_regimes=("near_overflow", "infinite*", "ladder scale", "exhaustive *"),
 )
 
@@ -53,63 +52,23 @@ SUITE = Suite(
     formula="L = log(1 + e^(-y x))",
     oracle=ORACLE,
     options={"reduction": "mean"},
-    variants=(
-        Variant("mean", adapt=draw.signed),
-        Variant("sum", reduction="sum", adapt=draw.signed),
-        Variant("none", reduction="none", adapt=draw.signed),
-    ),
+    variants=reductions(adapt=draw.signed),
     regimes=(
-        Regime(draw.unit_normal),
-        Regime(draw.wide),
-        Regime(draw.confident),
-        Regime(draw.confident_wrong),
-        Regime(draw.near_overflow),
-        Regime(draw.tiny),
-        Regime(draw.at_zero),
-        Regime(draw.infinite),
-        Regime(draw.infinite_wrong),
-        Regime(draw.poisoned),
+        *draw.ORDINARY,
+        *draw.EXTREMES,
+        *draw.NOT_FINITE,
         *draw.recorded_regimes(),
     ),
     ladders=(
-        Ladder(
-            "scale",
-            draw.scaled,
-            start=1.0,
-            stop=lambda finfo: 0.4 * float(finfo.max),
-            resolution=0.25,
-            relative=2.0**-10,
-            names="size of four x, two of them wrong",
-        ),
-        Ladder(
-            "lead",
-            draw.lead,
-            question="dead_gradient",
-            start=1.0,
-            step=0.25,
-            stop=lambda finfo: 48.0,
-            names="size of two x, both right",
-        ),
-        Ladder(
-            "rows",
-            draw.many_rows,
-            start=2.0,
-            stop=lambda finfo: float(1 << 17),
-            resolution=1.0,
-            batch_is_value=True,
-            names="rows of one question, losses about 0.8",
-        ),
+        replace(draw.SCALE, names="size of four x, two of them wrong"),
+        replace(draw.LEAD, names="size of two x, both right"),
+        draw.ROWS,
     ),
     exhaustive=(
         Exhaustive("positive", partial(draw.every_margin, label=1.0), "x at y = 1"),
         Exhaustive("negative", partial(draw.every_margin, label=-1.0), "x at y = -1"),
     ),
-    shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 10), Shape(64, 101)),
-        timed=(Shape(64, 1000),),
-        slow_regime="",
-        clocked=("float32", "bfloat16"),
-    ),
+    shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.SoftMarginLoss, name="native_module", known=NATIVE),
@@ -120,20 +79,8 @@ SUITE = Suite(
         Implementation(log_sigmoid, known=LOG_SIGMOID),
         Implementation(with_logits, known=WITH_LOGITS),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(
-            log_sigmoid,
-            name="compiled",
-            contract=Contract(dtypes=("float32",), variants=("mean",)),
-            skip=above(batch=64),
-            known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=WHERE_FLOAT64_IS_GOOD,
-        ),
+        compiled(log_sigmoid, skip=above(batch=64), known=COMPILED),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

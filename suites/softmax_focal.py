@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
-
-from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
+from harness import Blind, Contract, Implementation, Regime, Suite, Variant, above
 from harness.sample import Shape
 from harness.suite import Shapes
 from suites.examples.softmax_focal import EXAMPLES, IDENTITIES
+from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.softmax_focal import (
     GAMMA,
     IGNORE,
@@ -32,13 +31,15 @@ from suites.mistakes.softmax_focal import KNOWN_BAD
 from suites.oracles.cross_entropy import gradient_groups, ignored_rows
 from suites.oracles.softmax_focal import ORACLE
 from suites.regimes import classification as draw
+from suites.regimes.invalid import INVALID_LABELS
 from suites.regimes.recorded import recorded_regimes
+from suites.regimes.repeated import rows_ladder
 from suites.regimes.targets import ascending_weights, relabelled
+from suites.regimes.variants import reductions, under_reductions
 
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 # Where 1 - p_t keeps too few bits even in float64; at gamma = 1/2 ignored rows are NaN in every format.
 WHERE_FLOAT64_IS_GOOD = Contract(
-    dtypes=("float32", "bfloat16", "float16"),
+    dtypes=BELOW_FLOAT64,
     variants=(
         "mean",
         "sum",
@@ -77,27 +78,15 @@ SUITE = Suite(
     groups=gradient_groups,
     ignored=ignored_rows,
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
-        Variant("weighted", alpha=ascending_weights),
-        Variant("weighted_sum", alpha=ascending_weights, reduction="sum"),
-        Variant("weighted_none", alpha=ascending_weights, reduction="none"),
+        *reductions(),
+        *under_reductions("weighted", alpha=ascending_weights),
         Variant("weighted_ignored", alpha=ascending_weights, ignore_index=-1, adapt=relabelled),
         Variant("ignore_index", ignore_index=-1, adapt=relabelled),
         Variant("gamma_zero", gamma=0.0),
         Variant("gamma_half", gamma=0.5),
     ),
     regimes=(
-        Regime(draw.unit_normal),
-        Regime(draw.wide),
-        Regime(draw.confident),
-        Regime(draw.confident_wrong),
-        Regime(draw.near_overflow),
-        Regime(draw.offset),
-        Regime(draw.masked),
-        Regime(draw.ties),
-        Regime(draw.tiny),
+        *draw.REGIMES,
         Regime(partial(draw.ignored, share=0.5), name="ignored_half", needs=IGNORING),
         Regime(partial(draw.ignored, share=1.0), name="ignored_all", needs=IGNORING),
         Regime(draw.poisoned, needs=IGNORING),
@@ -106,35 +95,12 @@ SUITE = Suite(
         recorded_regimes()[2],
     ),
     ladders=(
-        Ladder(
-            "scale",
-            draw.scaled,
-            start=1.0,
-            stop=lambda finfo: 0.49 * float(finfo.max),
-            resolution=0.25,
-            relative=2.0**-10,
-            names="largest |logit|",
-        ),
-        Ladder(
-            "gap",
-            draw.two_class_gap,
-            question="dead_gradient",
-            start=1.0,
-            step=0.25,
-            stop=lambda finfo: 48.0,
-            names="lead of the label over one other class",
-        ),
-        Ladder(
-            "rows",
-            partial(draw.many_rows, lead=-3.0),
-            start=2.0,
-            stop=lambda finfo: float(1 << 17),
-            resolution=1.0,
-            batch_is_value=True,
-            names="rows in the batch, losses about 3",
-        ),
+        draw.SCALE,
+        draw.GAP,
+        rows_ladder(partial(draw.many_rows, lead=-3.0), "rows in the batch, losses about 3"),
     ),
-    exhaustive=(Exhaustive("gap", draw.every_gap, "the lead x of the label in a row [x, 0]"),),
+    exhaustive=draw.EXHAUSTIVE,
+    invalid=INVALID_LABELS,
     shapes=Shapes(
         covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1), Shape(64, 101)),
         timed=(Shape(256, 1000),),
@@ -148,20 +114,8 @@ SUITE = Suite(
         Implementation(log_softmax_gather, known=LOG_SOFTMAX),
         Implementation(off_target, known=OFF_TARGET),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(
-            off_target,
-            name="compiled",
-            contract=Contract(dtypes=("float32",), variants=("mean",)),
-            skip=above(batch=64),
-            known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=WHERE_FLOAT64_IS_GOOD,
-        ),
+        compiled(off_target, skip=above(batch=64), known=COMPILED),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

@@ -8,15 +8,11 @@ and positive are often the same vector, where a plain root has no slope and torc
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch
 from torch import nn
 
 from harness import Blind, Contract, Implementation, Ladder, Regime, Suite, Variant, above
-from harness.sample import Shape
-from harness.suite import Shapes
 from suites.examples.triplet_margin import EXAMPLES, IDENTITIES
+from suites.implementations.declared import UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.triplet_margin import (
     EPSILON,
     exact_gradient,
@@ -45,10 +41,10 @@ from suites.mistakes.triplet_margin import KNOWN_BAD
 from suites.oracles.triplet_margin import ORACLE
 from suites.regimes import pairs as draw
 from suites.regimes.repeated import rows_of
+from suites.regimes.variants import reductions
 
-UP_TO_FLOAT32 = Contract(dtypes=("float32", "bfloat16", "float16"))
 # A square is a genuine overflow where its norm is none: other tops, other ladders.
-SQUARES = Contract(squared=True, epsilon=0.0, except_regimes=("huge_triplet", "ladder length"))
+SQUARES = Contract(squared=True, eps=0.0, except_regimes=("huge_triplet", "ladder length"))
 
 SUITE = Suite(
     name="triplet_margin",
@@ -59,16 +55,15 @@ SUITE = Suite(
         "margin": 1.0,
         "p": 2.0,
         "swap": False,
-        "epsilon": EPSILON,
+        "eps": EPSILON,
         "squared": False,
     },
     variants=(
-        Variant("mean"),
-        Variant("sum", reduction="sum"),
-        Variant("none", reduction="none"),
+        *reductions(),
         Variant("swap", swap=True),
         Variant("narrow", margin=0.05),
         Variant("p1", p=1.0),
+        Variant("eps_eighth", eps=0.125),
         Variant("p3_swap", p=3.0, swap=True, reduction="sum"),
     ),
     regimes=(
@@ -96,12 +91,7 @@ SUITE = Suite(
         ),
         rows_of(draw.triplet, classes=2),
     ),
-    shapes=Shapes(
-        covering=(Shape(1, 3), Shape(7, 16), Shape(64, 2), Shape(16, 257)),
-        timed=(Shape(256, 512),),
-        slow_regime="",
-        clocked=("float32", "bfloat16"),
-    ),
+    shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.TripletMarginLoss, name="native_module", known=MODULE),
@@ -109,23 +99,11 @@ SUITE = Suite(
         Implementation(naive_loop, skip=above(batch=16), known=LOOP),
         Implementation(textbook, known=TEXTBOOK),
         Implementation(squared_distances, contract=SQUARES, known=SQUARED),
-        Implementation(root_of_squares, contract=Contract(epsilon=0.0), known=ROOT),
+        Implementation(root_of_squares, contract=Contract(eps=0.0), known=ROOT),
         Implementation(stable, known=STABLE),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(
-            textbook,
-            name="compiled",
-            contract=Contract(dtypes=("float32",), variants=("mean",)),
-            skip=above(batch=256),
-            known=COMPILED,
-            prepare=partial(torch.compile, dynamic=False),
-        ),
-        Implementation(
-            partial(upcast, wide_dtype=torch.float64),
-            name="float64_control",
-            control=True,
-            contract=UP_TO_FLOAT32,
-        ),
+        compiled(textbook, skip=above(batch=256), known=COMPILED),
+        float64_control(upcast),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
     ),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness import Evaluate, Example, Identity, Sample
-from suites.examples.l1 import PAIRS
+from suites.examples.residuals import EVEN, OF_THE_DIFFERENCE, PAIRS, SYMMETRIC, WEIGHT, plain, quartered
 
 EXAMPLES = (
     # |d| = 0.5, 3, 0, 2, 3, 2.
@@ -23,35 +23,10 @@ EXAMPLES = (
         7.0625 / 6,
         digits=15,
         source="torch documentation of huber_loss, weight",
-        options={"weight": torch.tensor([0.5, 1.25, 0.0], dtype=torch.float64)},
+        options=WEIGHT,
         note="divided by the 6 entries, not by the sum of the weights",
     ),
 )
-
-
-def _plain(evaluate: Evaluate, sample: Sample) -> Tensor:
-    return evaluate(*sample.tensors, reduction="none")
-
-
-def _swapped(evaluate: Evaluate, sample: Sample) -> Tensor:
-    prediction, target = sample.tensors
-    return evaluate(target, prediction, reduction="none")
-
-
-def _negated(evaluate: Evaluate, sample: Sample) -> Tensor:
-    prediction, target = sample.tensors
-    return evaluate(-prediction, -target, reduction="none")
-
-
-def _difference(evaluate: Evaluate, sample: Sample) -> Tensor:
-    prediction, target = sample.tensors
-    difference = prediction - target
-    return evaluate(difference, torch.zeros_like(difference), reduction="none")
-
-
-def _quartered(evaluate: Evaluate, sample: Sample) -> Tensor:
-    prediction, target = sample.tensors
-    return 16 * evaluate(prediction / 4, target / 4, reduction="none", delta=0.25)
 
 
 def _far_below(evaluate: Evaluate, sample: Sample) -> Tensor:
@@ -73,12 +48,17 @@ def _of_two(evaluate: Evaluate, sample: Sample) -> Tensor:
 
 
 IDENTITIES = (
-    Identity("symmetric", _plain, _swapped, variant="mean", regime="unit_normal", source="tutorial B"),
-    Identity("even", _plain, _negated, variant="mean", regime="outliers", source="tutorial B"),
+    SYMMETRIC,
+    EVEN,
     Identity(
-        "homogeneous_with_delta", _plain, _quartered, variant="mean", regime="wide", source="tutorial B"
+        "homogeneous_with_delta",
+        plain,
+        quartered(16, delta=0.25),
+        variant="mean",
+        regime="wide",
+        source="tutorial B",
     ),
-    Identity("of_the_difference", _plain, _difference, variant="mean", regime="wide", source="tutorial B"),
+    OF_THE_DIFFERENCE,
     Identity(
         "half_of_the_square_below_delta",
         _far_below,

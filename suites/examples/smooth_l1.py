@@ -6,11 +6,10 @@ dtype holds. The trap: a sum hides which entry is wrong, so the identities are a
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from harness import Evaluate, Example, Identity, Sample
-from suites.examples.l1 import PAIRS
+from suites.examples.residuals import EVEN, OF_THE_DIFFERENCE, PAIRS, SYMMETRIC, plain, quartered
 
 FAR = {"prediction": [[1e20, -1e20]], "target": [[0.0, 0.0]]}
 
@@ -44,31 +43,6 @@ EXAMPLES = (
 )
 
 
-def _plain(evaluate: Evaluate, sample: Sample) -> Tensor:
-    return evaluate(*sample.tensors, reduction="none")
-
-
-def _swapped(evaluate: Evaluate, sample: Sample) -> Tensor:
-    prediction, target = sample.tensors
-    return evaluate(target, prediction, reduction="none")
-
-
-def _negated(evaluate: Evaluate, sample: Sample) -> Tensor:
-    prediction, target = sample.tensors
-    return evaluate(-prediction, -target, reduction="none")
-
-
-def _difference(evaluate: Evaluate, sample: Sample) -> Tensor:
-    prediction, target = sample.tensors
-    difference = prediction - target
-    return evaluate(difference, torch.zeros_like(difference), reduction="none")
-
-
-def _quartered(evaluate: Evaluate, sample: Sample) -> Tensor:
-    prediction, target = sample.tensors
-    return 4 * evaluate(prediction / 4, target / 4, reduction="none", beta=0.25)
-
-
 def _of_zero(evaluate: Evaluate, sample: Sample) -> Tensor:
     return evaluate(*sample.tensors, reduction="none", beta=0.0)
 
@@ -79,10 +53,17 @@ def _absolute(evaluate: Evaluate, sample: Sample) -> Tensor:
 
 
 IDENTITIES = (
-    Identity("symmetric", _plain, _swapped, variant="mean", regime="unit_normal", source="tutorial B"),
-    Identity("even", _plain, _negated, variant="mean", regime="outliers", source="tutorial B"),
-    Identity("homogeneous_with_beta", _plain, _quartered, variant="mean", regime="wide", source="tutorial B"),
-    Identity("of_the_difference", _plain, _difference, variant="mean", regime="wide", source="tutorial B"),
+    SYMMETRIC,
+    EVEN,
+    Identity(
+        "homogeneous_with_beta",
+        plain,
+        quartered(4, beta=0.25),
+        variant="mean",
+        regime="wide",
+        source="tutorial B",
+    ),
+    OF_THE_DIFFERENCE,
     Identity(
         "absolute_error_at_zero",
         _of_zero,

@@ -23,7 +23,7 @@ EXAMPLES = (
         _FAR_POSITIVE,
         25.0,
         source="tutorial B's form with squared distances, by hand: 25 - 1 + 1",
-        options={"squared": True, "epsilon": 0.0},
+        options={"squared": True, "eps": 0.0},
     ),
 )
 

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from suites.implementations.binary_cross_entropy_with_logits import Pair, gathered, reduced
+from suites.implementations.binary_cross_entropy_with_logits import Pair, gathered
+from suites.implementations.reductions import converted, reduced
 
 # torch documents it for the value alone; its slopes it keeps finite by another, undocumented number.
 FLOOR = -100.0
@@ -50,7 +51,7 @@ def double_where(
     # Two `where`s: one alone leaves a NaN gradient, 0 * inf, behind the terms it cuts out.
     of_x = torch.where(t == 0, zero, -t * torch.log(torch.where(t == 0, one, x)))
     of_rest = torch.where(t == 1, zero, -(1 - t) * torch.log1p(-torch.where(t == 1, zero, x)))
-    factor = gathered(t, None if weight is None else weight.to(wide), class_weights)
+    factor = gathered(t, converted(weight, wide), class_weights)
     # What is no probability must not vanish with the term that is cut out.
     losses = (of_x + of_rest).masked_fill((x < 0) | (x > 1), float("nan"))
     if factor is not None:
@@ -96,7 +97,7 @@ def floored(
     """
     wide = torch.promote_types(probabilities.dtype, torch.float32)
     x, t = probabilities.to(wide), target.to(wide)
-    factor = gathered(t, None if weight is None else weight.to(wide), class_weights)
+    factor = gathered(t, converted(weight, wide), class_weights)
     counted = x
     if factor is not None:
         # An element of weight 0 is cut out before: its slope may be infinite, and 0 * inf is NaN.
@@ -139,8 +140,7 @@ def upcast(
 ) -> Tensor:
     """Upcast, native, round the loss once."""
     x, t = probabilities.to(wide_dtype), target.to(wide_dtype)
-    wide = None if weight is None else weight.to(wide_dtype)
-    return native(x, t, reduction, wide, class_weights).to(probabilities.dtype)
+    return native(x, t, reduction, converted(weight, wide_dtype), class_weights).to(probabilities.dtype)
 
 
 class _ExactGradient(torch.autograd.Function):
@@ -172,7 +172,7 @@ def exact_gradient(
 ) -> Tensor:
     """Clean control: an autograd.Function with the closed-form gradients, rounded once."""
     x, t = probabilities.double(), target.double()
-    factor = gathered(t, None if weight is None else weight.double(), class_weights)
+    factor = gathered(t, converted(weight, torch.float64), class_weights)
     if factor is None:
         factor = torch.ones_like(t)
     losses = _ExactGradient.apply(x, t, factor.expand_as(t))

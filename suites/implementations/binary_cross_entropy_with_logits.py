@@ -14,14 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from suites.implementations.reductions import converted, reduced
+
 Pair = tuple[float, float]
-
-
-def reduced(losses: Tensor, reduction: str) -> Tensor:
-    """Returns the losses (N, C), their sum or their mean over all elements."""
-    if reduction == "none":
-        return losses
-    return losses.sum() if reduction == "sum" else losses.mean()
 
 
 def gathered(target: Tensor, weight: Tensor | None, class_weights: Pair | None) -> Tensor | None:
@@ -78,6 +73,24 @@ def log_sigmoid(
     return reduced(weighted(losses, target, weight, class_weights), reduction)
 
 
+def sided(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    pos_weight: Tensor | None = None,
+    class_weights: Pair | None = None,
+) -> Tensor:
+    """Returns the losses (N, C) of `by_sides`, in float32 at least."""
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    z, t = logits.to(wide), target.to(wide)
+    positive = t if pos_weight is None else t * pos_weight.to(wide)
+    losses = torch.zeros_like(z)
+    for share, side in ((positive, F.logsigmoid(z)), (1 - t, F.logsigmoid(-z))):
+        counted = weighted(share, t, weight, class_weights)
+        losses = losses - counted * side.masked_fill((counted == 0) & side.isinf(), 0.0)
+    return losses
+
+
 def by_sides(
     logits: Tensor,
     target: Tensor,
@@ -90,13 +103,7 @@ def by_sides(
 
     The weights belong to the shares, so that a weight of 0 meets no infinity either.
     """
-    wide = torch.promote_types(logits.dtype, torch.float32)
-    z, t = logits.to(wide), target.to(wide)
-    positive = t if pos_weight is None else t * pos_weight.to(wide)
-    losses = torch.zeros_like(z)
-    for share, side in ((positive, F.logsigmoid(z)), (1 - t, F.logsigmoid(-z))):
-        counted = weighted(share, t, weight, class_weights)
-        losses = losses - counted * side.masked_fill((counted == 0) & side.isinf(), 0.0)
+    losses = sided(logits, target, weight, pos_weight, class_weights)
     return reduced(losses, reduction).to(logits.dtype)
 
 
@@ -144,7 +151,7 @@ def upcast(
     wide_dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Upcast, native, round the loss once."""
-    wide, emphasis = (None if option is None else option.to(wide_dtype) for option in (weight, pos_weight))
+    wide, emphasis = converted(weight, wide_dtype), converted(pos_weight, wide_dtype)
     z, t = logits.to(wide_dtype), target.to(wide_dtype)
     return native(z, t, reduction, wide, emphasis, class_weights).to(logits.dtype)
 
@@ -171,6 +178,23 @@ class _ExactGradient(torch.autograd.Function):
         return of_logits * upstream, of_target * upstream, None, None
 
 
+def exact_elements(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    pos_weight: Tensor | None = None,
+    class_weights: Pair | None = None,
+) -> Tensor:
+    """Returns the losses (N, C) in float64, with both gradients by the closed forms."""
+    z, t = logits.double(), target.double()
+    factor = gathered(t, converted(weight, torch.float64), class_weights)
+    emphasis = torch.ones_like(t) if pos_weight is None else pos_weight.double().expand_as(t)
+    if factor is None:
+        factor = torch.ones_like(t)
+    losses: Tensor = _ExactGradient.apply(z, t, factor.expand_as(t), emphasis)
+    return losses
+
+
 def exact_gradient(
     logits: Tensor,
     target: Tensor,
@@ -180,10 +204,5 @@ def exact_gradient(
     class_weights: Pair | None = None,
 ) -> Tensor:
     """Clean control: an autograd.Function with the closed-form gradients, rounded once."""
-    z, t = logits.double(), target.double()
-    factor = gathered(t, None if weight is None else weight.double(), class_weights)
-    emphasis = torch.ones_like(t) if pos_weight is None else pos_weight.double().expand_as(t)
-    if factor is None:
-        factor = torch.ones_like(t)
-    losses = _ExactGradient.apply(z, t, factor.expand_as(t), emphasis)
+    losses = exact_elements(logits, target, weight, pos_weight, class_weights)
     return reduced(losses, reduction).to(logits.dtype)

@@ -14,17 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from suites.implementations.reductions import reduced
+
 # torch's own constant is declared as a C++ float: 1e-12 rounded to float32, in float64 as well.
 ADDED = 9.999999960041972e-13
 SIMILARITY_LEAST = 1e-8
 NORMALIZE_LEAST = 1e-12
-
-
-def reduced(losses: Tensor, reduction: str) -> Tensor:
-    """Returns row losses (N,), their sum or their mean."""
-    if reduction == "none":
-        return losses
-    return losses.sum() if reduction == "sum" else losses.mean()
 
 
 def by_label(cosine: Tensor, target: Tensor, margin: float, reduction: str) -> Tensor:

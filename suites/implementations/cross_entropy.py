@@ -7,6 +7,7 @@ what a signature names. The trap: an ignored or zero-weighted row must be cut ou
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,11 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _flattened(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Unfolds (N, C, H, W) and (N, H, W) into rows; rows pass through."""
+def _class_axis(logits: Tensor) -> int:
+    """Returns the axis of the classes, which comes first where there is no batch."""
+    return 0 if logits.dim() == 1 else 1
+
+
+def _rows(logits: Tensor) -> Tensor:
+    """Unfolds (N, C, H, W), and (C,) of a row without a batch, into rows (R, C)."""
     if logits.dim() == 2:
-        return logits, target
-    return logits.movedim(1, -1).reshape(-1, logits.shape[1]), target.reshape(-1)
+        return logits
+    return logits.movedim(_class_axis(logits), -1).reshape(-1, logits.shape[_class_axis(logits)])
+
+
+def _flattened(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Unfolds (N, C, H, W) and (N, H, W), or one row and its label, into rows; rows pass through."""
+    return _rows(logits), target.reshape(-1)
 
 
 def _reduced(losses: Tensor, weights: Tensor, reduction: str, shape: torch.Size) -> Tensor:
@@ -71,14 +82,16 @@ def one_hot(
     smoothing_over: str = "all",
 ) -> Tensor:
     """The dense formula: target distribution times log_softmax, summed over classes."""
-    classes = logits.shape[1]
-    shape = logits.shape[:1] + logits.shape[2:]
+    axis, rows = _class_axis(logits), _rows(logits)
+    classes = rows.shape[1]
+    shape = logits.shape[:axis] + logits.shape[axis + 1 :]
     if target.is_floating_point():
-        rows, distribution = logits, target
-        row_weights = torch.ones(logits.shape[0], dtype=logits.dtype, device=logits.device)
+        # In rows, where the class weights stand beside the classes and not beside the width of an image.
+        distribution = _rows(target)
+        row_weights = torch.ones(rows.shape[0], dtype=logits.dtype, device=logits.device)
         kept = torch.ones_like(row_weights, dtype=torch.bool)
     else:
-        rows, labels = _flattened(logits, target)
+        labels = target.reshape(-1)
         safe, row_weights = _row_weights(rows, labels, weight, ignore_index)
         distribution = F.one_hot(safe, classes).to(logits.dtype)
         kept = labels != ignore_index
@@ -120,7 +133,8 @@ def softmax_log(
     ignore_index: int = -100,
 ) -> Tensor:
     """softmax, then log, then the label: unstable on purpose, seen everywhere."""
-    return _by_label(-torch.softmax(logits, 1).log(), target, logits, weight, ignore_index, reduction)
+    probabilities = torch.softmax(logits, _class_axis(logits))
+    return _by_label(-probabilities.log(), target, logits, weight, ignore_index, reduction)
 
 
 def log_softmax_gather(
@@ -131,7 +145,8 @@ def log_softmax_gather(
     ignore_index: int = -100,
 ) -> Tensor:
     """log_softmax, then gather the label."""
-    return _by_label(-F.log_softmax(logits, 1), target, logits, weight, ignore_index, reduction)
+    losses = -F.log_softmax(logits, _class_axis(logits))
+    return _by_label(losses, target, logits, weight, ignore_index, reduction)
 
 
 def logsumexp_gather(
@@ -200,6 +215,8 @@ def chunked(
     fewest_rows: int = 16,
 ) -> Tensor:
     """Native over at most 16 chunks of rows, never fewer than 16 rows in one."""
+    if logits.dim() == 1:
+        return native(logits, target, reduction, weight, ignore_index, label_smoothing)
     rows_per_chunk = max(fewest_rows, -(-logits.shape[0] // 16))
     pieces = zip(logits.split(rows_per_chunk), target.split(rows_per_chunk), strict=True)
     losses = torch.cat([native(x, y, "none", weight, ignore_index, label_smoothing) for x, y in pieces])
@@ -217,8 +234,9 @@ class _ExactGradient(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, label: Tensor, row_weight: Tensor) -> Tensor:
         x = logits.double()
         top, place = x.max(1, keepdim=True)
-        # A label at +inf is certain: the difference to itself is 0 there, not inf - inf.
-        powers = torch.where(x == top, 0.0, x - top).exp()
+        # A label at +inf is certain: the difference to itself is 0 there, not inf - inf. Where every class is
+        # forbidden nothing is defined.
+        powers = torch.where((x == top) & (top > -math.inf), 0.0, x - top).exp()
         rest = powers.scatter(1, place, 0.0).sum(1, keepdim=True)
         column = label.unsqueeze(1)
         at_label = x.gather(1, column)

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from suites.implementations.likelihoods import at_least_float32, reduced, stated
+from suites.implementations.likelihoods import at_least_float32, stated
+from suites.implementations.reductions import reduced
 
 CONSTANT = 0.5 * math.log(2 * math.pi)
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from suites.implementations.margin_ranking import reduced
+from suites.implementations.reductions import reduced
 
 
 def naive_loop(distance: Tensor, target: Tensor, reduction: str = "mean", margin: float = 1.0) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from suites.implementations.reductions import converted, reduced
 from suites.implementations.residuals import (
     attached,
     counted,
@@ -22,11 +23,7 @@ from suites.implementations.residuals import (
 
 def averaged(losses: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor:
     """Weights (N, C) losses and reduces them; the mean divides by the number of entries, as torch's does."""
-    if weight is not None:
-        losses = losses * weight
-    if reduction == "none":
-        return losses
-    return losses.sum() if reduction == "sum" else losses.mean()
+    return reduced(losses if weight is None else losses * weight, reduction)
 
 
 def naive_loop(
@@ -94,9 +91,8 @@ def upcast(
     wide_dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Upcast, native, round the loss once."""
-    wide = None if weight is None else weight.to(wide_dtype)
-    losses = native(prediction.to(wide_dtype), target.to(wide_dtype), reduction, delta, wide)
-    return losses.to(prediction.dtype)
+    x, t = prediction.to(wide_dtype), target.to(wide_dtype)
+    return native(x, t, reduction, delta, converted(weight, wide_dtype)).to(prediction.dtype)
 
 
 def branched(residual: Tensor, delta: float) -> Tensor:
@@ -141,4 +137,4 @@ def exact_gradient(
     x, t = prediction.double(), target.double()
     residual = counted(x - t, weight)
     losses = attached(x, t, branched(residual, delta), residual.clamp(-delta, delta))
-    return averaged(losses, reduction, None if weight is None else weight.double()).to(prediction.dtype)
+    return averaged(losses, reduction, converted(weight, torch.float64)).to(prediction.dtype)

@@ -46,7 +46,8 @@ def naive_loop(
     """A row loop over the classes whose target is not 0."""
     losses = []
     for x, t in zip(log_probabilities, target, strict=True):
-        counted = t > -torch.inf if log_target else t != 0
+        # Not as t > -inf, which a NaN is not: its class would be cut out.
+        counted = t != -torch.inf if log_target else t != 0
         x, t = x[counted], t[counted]
         losses.append((torch.exp(t) * (t - x) if log_target else t * (torch.log(t) - x)).sum())
     row_losses = torch.stack(losses) if losses else log_probabilities.sum(1) + target.sum(1)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from suites.implementations.reductions import converted
 from suites.implementations.residuals import (
     attached,
     counted,
@@ -61,9 +62,8 @@ def upcast(
     wide_dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Upcast, native, round the loss once."""
-    wide = None if weight is None else weight.to(wide_dtype)
-    losses = native(prediction.to(wide_dtype), target.to(wide_dtype), reduction, wide)
-    return losses.to(prediction.dtype)
+    x, t = prediction.to(wide_dtype), target.to(wide_dtype)
+    return native(x, t, reduction, converted(weight, wide_dtype)).to(prediction.dtype)
 
 
 def masked_before(
@@ -89,4 +89,4 @@ def exact_gradient(
     x, t = prediction.double(), target.double()
     residual = counted(x - t, weight)
     losses = attached(x, t, residual.abs(), residual.sign())
-    return reduced(losses, reduction, None if weight is None else weight.double()).to(prediction.dtype)
+    return reduced(losses, reduction, converted(weight, torch.float64)).to(prediction.dtype)

@@ -1,4 +1,4 @@
-"""What the implementations of both likelihoods share: reductions, wider formats and stated gradients.
+"""What the implementations of both likelihoods share: wider formats and stated gradients.
 
 The trap: a gradient that is stated and not derived has to be stated for every input that asks for one.
 """
@@ -10,12 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
-def reduced(losses: Tensor, reduction: str) -> Tensor:
-    """Returns the losses (N, C), their sum or their mean over all elements."""
-    if reduction == "none":
-        return losses
-    return losses.sum() if reduction == "sum" else losses.mean()
+from suites.implementations.reductions import reduced as reduced
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:

@@ -12,12 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def reduced(losses: Tensor, reduction: str) -> Tensor:
-    """Returns losses per entry, their sum or their mean."""
-    if reduction == "none":
-        return losses
-    return losses.sum() if reduction == "sum" else losses.mean()
+from suites.implementations.reductions import reduced
 
 
 def naive_loop(

@@ -13,12 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def reduced(losses: Tensor, reduction: str) -> Tensor:
-    """Returns losses per row, their sum or their mean; the mean of no rows is NaN."""
-    if reduction == "none":
-        return losses
-    return losses.sum() if reduction == "sum" else losses.mean()
+from suites.implementations.reductions import reduced as reduced
 
 
 def by_rows(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from suites.implementations.multi_margin import hinge, reduced
+from suites.implementations.multi_margin import hinge
+from suites.implementations.reductions import reduced
 
 
 def places(target: Tensor) -> Tensor:

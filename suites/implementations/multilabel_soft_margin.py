@@ -6,15 +6,12 @@ before it divides by their number.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from suites.implementations import binary_cross_entropy_with_logits as binary
-from suites.implementations.binary_cross_entropy_with_logits import exact_gradient as exact_elements
-from suites.implementations.binary_cross_entropy_with_logits import reduced
+from suites.implementations.binary_cross_entropy_with_logits import exact_elements, sided
+from suites.implementations.reductions import converted, reduced
 
 
 def naive_loop(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -27,32 +24,28 @@ def naive_loop(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tenso
 
 
 def _terms(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    losses = -(target * F.logsigmoid(logits) + (1 - target) * F.logsigmoid(-logits))
-    return losses if weight is None else losses * weight
+    """Returns the losses (N, C) of all classes, in float32 at least."""
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    x, t = logits.to(wide), target.to(wide)
+    losses = -(t * F.logsigmoid(x) + (1 - t) * F.logsigmoid(-x))
+    return losses if weight is None else losses * weight.to(wide)
 
 
 def log_sigmoid(
     logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None
 ) -> Tensor:
     """Both logsigmoids in float32 at least, the mean over classes, round once."""
-    wide = torch.promote_types(logits.dtype, torch.float32)
-    losses = _terms(logits.to(wide), target.to(wide), None if weight is None else weight.to(wide))
-    return reduced(losses.mean(1), reduction).to(logits.dtype)
+    return reduced(_terms(logits, target, weight).mean(1), reduction).to(logits.dtype)
 
 
 def by_sides(logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """The form that survives infinite logits, in float32 at least, the mean over classes, round once."""
-    wide = torch.promote_types(logits.dtype, torch.float32)
-    kept = None if weight is None else weight.to(wide)
-    losses = binary.by_sides(logits.to(wide), target.to(wide), "none", kept)
-    return reduced(losses.mean(1), reduction).to(logits.dtype)
+    return reduced(sided(logits, target, weight).mean(1), reduction).to(logits.dtype)
 
 
 def text_sum(logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """The text's definition: the sum over the classes, without the division by their number."""
-    wide = torch.promote_types(logits.dtype, torch.float32)
-    losses = _terms(logits.to(wide), target.to(wide), None if weight is None else weight.to(wide))
-    return reduced(losses.sum(1), reduction).to(logits.dtype)
+    return reduced(_terms(logits, target, weight).sum(1), reduction).to(logits.dtype)
 
 
 def with_logits(
@@ -78,13 +71,11 @@ def upcast(
 ) -> Tensor:
     """Upcast, native, round the loss once."""
     x, t = logits.to(wide_dtype), target.to(wide_dtype)
-    return native(x, t, reduction, None if weight is None else weight.to(wide_dtype)).to(logits.dtype)
+    return native(x, t, reduction, converted(weight, wide_dtype)).to(logits.dtype)
 
 
 def exact_gradient(
     logits: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None
 ) -> Tensor:
     """Clean control: the closed-form gradients of each element in float64, rounded once."""
-    wide: Any = None if weight is None else weight.double()
-    elements = exact_elements(logits.double(), target.double(), "none", wide)
-    return reduced(elements.mean(1), reduction).to(logits.dtype)
+    return reduced(exact_elements(logits, target, weight).mean(1), reduction).to(logits.dtype)

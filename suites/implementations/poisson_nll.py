@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from suites.implementations.likelihoods import at_least_float32, reduced, stated
+from suites.implementations.likelihoods import at_least_float32, stated
+from suites.implementations.reductions import reduced
 
 
 def _printed(x: Tensor, t: Tensor, log_input: bool, full: bool, eps: float) -> Tensor:

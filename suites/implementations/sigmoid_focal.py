@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from suites.implementations.binary_cross_entropy_with_logits import reduced
+from suites.implementations.reductions import reduced
 
 ALPHA, GAMMA = 0.25, 2.0
 

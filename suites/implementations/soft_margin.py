@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from suites.implementations.binary_cross_entropy_with_logits import reduced
+from suites.implementations.reductions import reduced
 
 
 def naive_loop(x: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from suites.implementations.reductions import converted
+
 GAMMA, IGNORE = 2.0, -100
 
 
@@ -53,6 +55,9 @@ def naive_loop(
         if y == ignore_index:
             rows.append(x[:0].sum())
             continue
+        if y < 0:
+            # Python would take the last class, and every other form refuses such a label.
+            raise IndexError(f"naive_loop(target): label {y} names no class; labels are 0 to {len(x) - 1}")
         count += 1
         p = torch.exp(x[y]) / torch.exp(x).sum()
         loss = -((1 - p) ** gamma) * torch.log(p)
@@ -136,8 +141,8 @@ def off_target(
         # Above 100 the factor is 1, and gamma times a loss near the top of the range overflows in its slope.
         losses = torch.exp(gamma * F.logsigmoid(lead.clamp(max=100))) * losses
     losses = losses.masked_fill(alone, 0.0)
-    weight = None if alpha is None else alpha.to(wide)
-    return reduced(balanced(losses, safe, kept, weight), kept, reduction).to(logits.dtype)
+    losses = balanced(losses, safe, kept, converted(alpha, wide))
+    return reduced(losses, kept, reduction).to(logits.dtype)
 
 
 def upcast(
@@ -151,9 +156,8 @@ def upcast(
     wide_dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Upcast, the usual composition, round the loss once."""
-    weight = None if alpha is None else alpha.to(wide_dtype)
-    found = composed(logits.to(wide_dtype), target, reduction, weight, gamma, ignore_index)
-    return found.to(logits.dtype)
+    x, weight = logits.to(wide_dtype), converted(alpha, wide_dtype)
+    return composed(x, target, reduction, weight, gamma, ignore_index).to(logits.dtype)
 
 
 class _ExactGradient(torch.autograd.Function):

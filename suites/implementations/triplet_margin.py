@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from suites.implementations.reductions import reduced
+
 EPSILON = 1e-6
 
 
@@ -30,10 +32,7 @@ def hinge(
     far = distance(anchor, negative)
     if swap:
         far = torch.minimum(far, distance(positive, negative))
-    losses = (distance(anchor, positive) - far + margin).clamp(min=0)
-    if reduction == "none":
-        return losses
-    return losses.sum() if reduction == "sum" else losses.mean()
+    return reduced((distance(anchor, positive) - far + margin).clamp(min=0), reduction)
 
 
 def _norm(x: Tensor, y: Tensor, *, p: float, eps: float = EPSILON) -> Tensor:
@@ -51,16 +50,14 @@ def naive_loop(
     margin: float = 1.0,
     p: float = 2.0,
     swap: bool = False,
+    eps: float = EPSILON,
 ) -> Tensor:
     """A row loop over the definition."""
     losses = [
-        hinge(partial(_norm, p=p), tuple(v.unsqueeze(0) for v in row), "sum", margin, swap)
+        hinge(partial(_norm, p=p, eps=eps), tuple(v.unsqueeze(0) for v in row), "sum", margin, swap)
         for row in zip(anchor, positive, negative, strict=True)
     ]
-    row_losses = torch.stack(losses) if losses else (anchor + positive + negative).sum(1)
-    if reduction == "none":
-        return row_losses
-    return row_losses.sum() if reduction == "sum" else row_losses.mean()
+    return reduced(torch.stack(losses) if losses else (anchor + positive + negative).sum(1), reduction)
 
 
 def textbook(
@@ -71,9 +68,10 @@ def textbook(
     margin: float = 1.0,
     p: float = 2.0,
     swap: bool = False,
+    eps: float = EPSILON,
 ) -> Tensor:
     """The definition as printed: powers, their sum, its root."""
-    return hinge(partial(_norm, p=p), (anchor, positive, negative), reduction, margin, swap)
+    return hinge(partial(_norm, p=p, eps=eps), (anchor, positive, negative), reduction, margin, swap)
 
 
 def native(
@@ -84,10 +82,11 @@ def native(
     margin: float = 1.0,
     p: float = 2.0,
     swap: bool = False,
+    eps: float = EPSILON,
 ) -> Tensor:
     """torch.nn.functional.triplet_margin_loss."""
     return F.triplet_margin_loss(
-        anchor, positive, negative, margin=margin, p=p, swap=swap, reduction=reduction
+        anchor, positive, negative, margin=margin, p=p, eps=eps, swap=swap, reduction=reduction
     )
 
 
@@ -133,9 +132,9 @@ def root_of_squares(
     return hinge(partial(_norm, p=2.0, eps=0.0), (anchor, positive, negative), reduction, margin, swap)
 
 
-def _wide_norm(x: Tensor, y: Tensor, *, p: float) -> Tensor:
-    """Returns the P-norm of x - y + 1e-6 whose powers stay in range, for float32 at least."""
-    v = x - y + EPSILON
+def _wide_norm(x: Tensor, y: Tensor, *, p: float, eps: float) -> Tensor:
+    """Returns the P-norm of x - y + eps whose powers stay in range, for float32 at least."""
+    v = x - y + eps
     # A norm is proportional to what it is divided by, so that needs no gradient.
     largest = v.detach().abs().amax(1, keepdim=True)
     largest = torch.where(largest == 0, torch.ones_like(largest), largest)
@@ -150,11 +149,12 @@ def stable(
     margin: float = 1.0,
     p: float = 2.0,
     swap: bool = False,
+    eps: float = EPSILON,
 ) -> Tensor:
     """Each difference by its largest entry before its powers are taken, in float32 at least."""
     wide = torch.promote_types(anchor.dtype, torch.float32)
     triplet = anchor.to(wide), positive.to(wide), negative.to(wide)
-    return hinge(partial(_wide_norm, p=p), triplet, reduction, margin, swap).to(anchor.dtype)
+    return hinge(partial(_wide_norm, p=p, eps=eps), triplet, reduction, margin, swap).to(anchor.dtype)
 
 
 def upcast(
@@ -165,12 +165,13 @@ def upcast(
     margin: float = 1.0,
     p: float = 2.0,
     swap: bool = False,
+    eps: float = EPSILON,
     *,
     wide_dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Upcast, native, round the loss once."""
     a, b, c = (vectors.to(wide_dtype) for vectors in (anchor, positive, negative))
-    return native(a, b, c, reduction, margin, p, swap).to(anchor.dtype)
+    return native(a, b, c, reduction, margin, p, swap, eps).to(anchor.dtype)
 
 
 class _ExactGradient(torch.autograd.Function):
@@ -185,12 +186,13 @@ class _ExactGradient(torch.autograd.Function):
         margin: float,
         p: float,
         swap: bool,
+        eps: float,
     ) -> Tensor:
-        near, of_near = _with_slope(anchor, positive, p)
-        far, of_far = _with_slope(anchor, negative, p)
+        near, of_near = _with_slope(anchor, positive, p, eps)
+        far, of_far = _with_slope(anchor, negative, p, eps)
         of_across = torch.zeros_like(of_far)
         if swap:
-            across, slope = _with_slope(positive, negative, p)
+            across, slope = _with_slope(positive, negative, p, eps)
             smaller = across < far
             of_far, of_across = torch.where(smaller, 0.0, of_far), torch.where(smaller, slope, 0.0)
             far = torch.minimum(far, across)
@@ -204,12 +206,12 @@ class _ExactGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         factor = upstream.unsqueeze(1)
-        return *(slope * factor for slope in ctx.saved_tensors), None, None, None
+        return *(slope * factor for slope in ctx.saved_tensors), None, None, None, None
 
 
-def _with_slope(x: Tensor, y: Tensor, p: float) -> tuple[Tensor, Tensor]:
+def _with_slope(x: Tensor, y: Tensor, p: float, eps: float) -> tuple[Tensor, Tensor]:
     """Returns the distances (N, 1) and their slopes by the first vector (N, D)."""
-    v = x - y + EPSILON
+    v = x - y + eps
     largest = v.abs().amax(1, keepdim=True)
     largest = torch.where(largest == 0, 1.0, largest)
     root = torch.linalg.vector_norm(v / largest, p, 1, keepdim=True)
@@ -225,10 +227,9 @@ def exact_gradient(
     margin: float = 1.0,
     p: float = 2.0,
     swap: bool = False,
+    eps: float = EPSILON,
 ) -> Tensor:
     """Clean control: an autograd.Function with the closed-form gradients, rounded once."""
     triplet = anchor.double(), positive.double(), negative.double()
-    losses = _ExactGradient.apply(*triplet, margin, p, swap)
-    if reduction != "none":
-        losses = losses.sum() if reduction == "sum" else losses.mean()
-    return losses.to(anchor.dtype)
+    losses = _ExactGradient.apply(*triplet, margin, p, swap, eps)
+    return reduced(losses, reduction).to(anchor.dtype)

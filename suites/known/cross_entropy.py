@@ -37,15 +37,40 @@ ROW_COUNT = Known(
     reason="the loss sum or the number of rows overflows float16 before the division",
     upstream="pytorch#85791",
 )
-PROBABILITIES = ("probability", "weighted_probability")
+PROBABILITIES = (
+    "probability",
+    "weighted_probability",
+    "weighted_probability_sum",
+    "smoothed_probability_none",
+    "images_weighted_probability",
+)
+# In an entry of its own: rounded to the dtype a large offset makes a class lead in few draws.
+SOFT_SLOPE = Known(
+    ("dead_gradient", "inaccurate"),
+    probe="accuracy",
+    variant=PROBABILITIES,
+    regime=(*CONFIDENT, "offset"),
+    group="target/*",
+    reason="the slope of a probability is the loss of its class, whose bits are lost where that class leads",
+    upstream="pytorch#195529 (same cause in BCEWithLogits)",
+)
+SUMMED_COEFFICIENTS = Known(
+    "inaccurate",
+    probe="accuracy",
+    variant="*weighted_probability*",
+    dtype="float64",
+    group="logits/*",
+    shown_at=Shape(64, 4096),
+    reason="the products of weights and probabilities of a row are summed one by one, for every slope",
+)
 ZERO_TIMES_INFINITY = Known(
     "spurious_nan",
     variant=PROBABILITIES,
-    regime="masked",
+    regime=("masked", "masked_label"),
     reason="a masked class of probability 0 contributes 0 * inf",
     upstream="optax#896",
 )
-SMOOTHED = ("smoothed", "weighted_smoothed_sum", "weighted_smoothed_ignored")
+SMOOTHED = ("smoothed", "smoothed_ignored", "weighted_smoothed_sum", "weighted_smoothed_ignored")
 SMOOTHING_SUM = Known(
     "spurious_overflow",
     probe="accuracy",
@@ -64,8 +89,8 @@ SMOOTHING_SUM_OF_LARGE = Known(
 STORED_AND_SMOOTHED = Known(
     "inaccurate",
     probe="accuracy",
-    dtype="float32",
-    variant=(*SMOOTHED, "smoothed_other"),
+    dtype=("float64", "float32"),
+    variant=(*SMOOTHED, "smoothed_other", "images_smoothed_none"),
     reason="exp of a stored log-probability is off by |log p| ulp, and p - eps/C cancels what hides that",
     shown_at=Shape(64, 4096),
 )
@@ -83,9 +108,17 @@ INFINITE = Known(
     reason="a row is shifted by its maximum, which is inf - inf at an infinite logit",
     outside=True,
 )
+ZERO_WEIGHT = Known(
+    ("nan_leak", "spurious_nan"),
+    probe="accuracy",
+    variant="zero_weights",
+    regime=("nan_logit", "masked_label"),
+    shown_at=Shape(64, 10),
+    reason="a row of class weight 0 is multiplied by it: 0 * NaN and 0 * inf are NaN",
+)
 SEQUENTIAL = Known(
     "inaccurate",
-    variant="images",
+    variant="images*",
     dtype=("float64", "float32"),
     reason="the class axis of an image is not innermost, so its exponentials are summed one by one",
     shown_at=Shape(64, 4096),
@@ -113,11 +146,32 @@ ZERO_PROBABILITY = Known(
     dtype="float16",
     reason="a probability that float16 rounds to 0 is taken for masked, so its target gets no gradient",
 )
-EAGER = (INFINITE, STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, SEQUENTIAL)
-NATIVE = (*EAGER, ZERO_TIMES_INFINITY, SMOOTHING_SUM, SMOOTHING_SUM_OF_LARGE, STORED_AND_SMOOTHED)
-COMPOSED = (INFINITE, STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, ZERO_TIMES_INFINITY)
+EAGER = (ZERO_WEIGHT, INFINITE, STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, SEQUENTIAL)
+NATIVE = (
+    SOFT_SLOPE,
+    SUMMED_COEFFICIENTS,
+    *EAGER,
+    ZERO_TIMES_INFINITY,
+    SMOOTHING_SUM,
+    SMOOTHING_SUM_OF_LARGE,
+    STORED_AND_SMOOTHED,
+)
+COMPOSED = (
+    ZERO_WEIGHT,
+    SOFT_SLOPE,
+    SUMMED_COEFFICIENTS,
+    INFINITE,
+    STORED_16_BIT,
+    OUT_OF_BITS,
+    DEAD_GAP,
+    ROW_COUNT,
+    POISON,
+    ZERO_TIMES_INFINITY,
+)
 CHUNKED = (*COMPOSED, SMOOTHING_SUM_OF_LARGE, STORED_AND_SMOOTHED)
 UPCAST = (
+    ZERO_WEIGHT,
+    SOFT_SLOPE,
     SMOOTHING_SUM_OF_LARGE,
     STORED_AND_SMOOTHED,
     INFINITE,
@@ -136,8 +190,9 @@ UNSTABLE = (
         reason="unstable on purpose: probabilities over- and underflow before the logarithm",
     ),
 )
-UNSTABLE_AND_POISONED = (INFINITE, POISON, *UNSTABLE)
+UNSTABLE_AND_POISONED = (ZERO_WEIGHT, INFINITE, POISON, *UNSTABLE)
 NAIVE = (
+    ZERO_WEIGHT,
     NO_ROWS,
     NEGATIVE_LABEL,
     Known(
@@ -147,6 +202,7 @@ NAIVE = (
     ),
 )
 CANCELS = (
+    ZERO_WEIGHT,
     INFINITE,
     POISON,
     Known(

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from harness import Known
+from suites.known.margin_ranking import RELU
 
-RELU = Known(
-    "nan_swallowed",
-    probe="accuracy",
-    regime="poisoned*",
-    reason="the backward of relu sends the gradient of a NaN on as if it were positive",
-)
 TEXTBOOK = (RELU,)
 COMPILED = (RELU,)

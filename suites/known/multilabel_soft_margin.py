@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from harness import Known
 from suites.known.binary_cross_entropy_with_logits import LEFT_OUT
+from suites.known.soft_margin import SUBTRACTED_LABEL
 
 HALF = ("bfloat16", "float16")
 
@@ -34,13 +35,6 @@ SATURATED_SIGMOID = Known(
     probe=("accuracy", "overflow", "protocol"),
     reason="sigmoid(z) is rounded: near 1 its complement has few bits, then none (and p may underflow to 0)",
 )
-SUBTRACTED_LABEL = Known(
-    ("inaccurate", "dead_gradient"),
-    probe=("accuracy", "overflow"),
-    reason="s(x) - t and (1 - t) x + max(-x, 0) lose what is sure and right",
-    upstream="pytorch#195529, pytorch#195677",
-)
-
 SEQUENTIAL_SUM = Known(
     "inaccurate",
     probe="overflow",

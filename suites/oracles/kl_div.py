@@ -163,7 +163,8 @@ def exact(row: Mapping[str, Any], options: Options) -> tuple[Any, Mapping[str, l
         loss += p[c] * (logarithm - x[c])
         slope = logarithm + p[c] / (p[c] + (0 if by_logarithm else epsilon)) - x[c]
         by_target.append(p[c] * slope if by_logarithm else slope)
-    mass = sum(p, arb(0))
+    # A NaN elsewhere in the target is in the mass, and no part of a slope that has none.
+    mass = sum(p, arb(0)) if options["from_logits"] else arb(0)
     by_x = [mass * shares[c] - p[c] for c in classes]
     return loss, {"log_probabilities": by_x, "target": by_target}
 

@@ -1,8 +1,8 @@
 """The truth about the triplet margin loss as torch defines it, on stored numbers, for all three inputs.
 
-L = max(0, d(a, p) - d(a, n) + margin), d(x, y) = (sum |x - y + epsilon|^P)^(1/P): torch adds 1e-6 to the
+L = max(0, d(a, p) - d(a, n) + margin), d(x, y) = (sum |x - y + eps|^P)^(1/P): torch adds 1e-6 to the
 *signed* difference. With `swap` the smaller of d(a, n) and d(p, n) is taken. Option `squared` puts the sum of
-squares in the place of d. With v = x - y + epsilon and G = sgn(v) (|v| / d)^(P-1) (squared: 2 v), active
+squares in the place of d. With v = x - y + eps and G = sgn(v) (|v| / d)^(P-1) (squared: 2 v), active
 rows have da = G(a, p) - G(a, n), dp = -G(a, p), dn = G(a, n); swapped da = G(a, p), dp = -G(a, p) - G(p, n),
 dn = G(p, n). N is the sum of both distances, margin and |x g|. The traps: powers of v leave the range long
 before d does, so each row is scaled by a power of two; and at d = 0 every vector of dual norm 1 is a slope.
@@ -48,7 +48,7 @@ class Distance:
 
 def distance(x: Tensor, y: Tensor, options: Options) -> Distance:
     """Returns d(x, y) of a chunk of rows (R, D)."""
-    power, epsilon = float(options["p"]), float(options["epsilon"])
+    power, epsilon = float(options["p"]), float(options["eps"])
     v = x - y + epsilon
     size = x.abs() + y.abs() + abs(epsilon)
     if options["squared"]:
@@ -208,7 +208,7 @@ def exact(row: Mapping[str, Any], options: Options) -> tuple[Any, Mapping[str, l
 def _exact_distance(x: list[Any], y: list[Any], options: Options) -> tuple[Any, list[Any]]:
     from flint import arb
 
-    power, epsilon = arb(float(options["p"])), arb(float(options["epsilon"]))
+    power, epsilon = arb(float(options["p"])), arb(float(options["eps"]))
     v = [p - q + epsilon for p, q in zip(x, y, strict=True)]
     if options["squared"]:
         return sum((w * w for w in v), arb(0)), [2 * w for w in v]

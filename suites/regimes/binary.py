@@ -2,7 +2,7 @@
 
 Every entry of (N, C) is a question of its own. Each function draws in float64 from the generator alone.
 The trap: the two labels are not mirror images in floating point (1 - p has no bits left where p has
-plenty), so every regime draws both.
+plenty), so every regime draws both. What several families ask of them in the same words stands at the end.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, finfo
 
-from harness import Regime, Sample, Shape
+from harness import Exhaustive, Ladder, Regime, Sample, Shape, Shapes, Variant
 from suites.regimes.recorded import recorded
+from suites.regimes.repeated import rows_ladder
 
 Options = Any
 
@@ -184,8 +185,8 @@ def both_gradients(sample: Sample, options: Options, generator: Generator) -> Sa
 
 
 def hard_labels(sample: Sample, options: Options, generator: Generator) -> Sample:
-    """Rounds the targets to labels, which pick a class weight."""
-    return sample.replaced(target=sample["target"].round())
+    """Rounds the targets to labels, which pick a class weight; a NaN, which picks none, becomes 0."""
+    return sample.replaced(target=sample["target"].round().nan_to_num(0.0))
 
 
 def class_weight(shape: Shape, dtype: torch.dtype) -> Tensor:
@@ -193,6 +194,13 @@ def class_weight(shape: Shape, dtype: torch.dtype) -> Tensor:
     weight = torch.linspace(1.0, 3.0, shape.classes, dtype=torch.float64)
     weight[1:2] = 0.0
     return weight.to(dtype)
+
+
+def entry_weight(shape: Shape, dtype: torch.dtype) -> Tensor:
+    """Returns a weight (N, C) of the entries: a cycle of seven from 0 to 2 that each row enters elsewhere."""
+    cycle = torch.tensor([1.0, 0.5, 1.5, 0.75, 2.0, 1.25, 0.0], dtype=torch.float64)
+    place = 3 * torch.arange(shape.batch).unsqueeze(1) + torch.arange(shape.classes)
+    return cycle[place % 7].to(dtype)
 
 
 def pos_weight(shape: Shape, dtype: torch.dtype) -> Tensor:
@@ -266,6 +274,25 @@ def certain_wrong(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     return sample.replaced(probabilities=p)
 
 
+def nan_probability(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """One probability is NaN: its loss is NaN, and a sum that is a number has swallowed it."""
+    sample = uniform(shape, finfo, generator)
+    return sample.replaced(probabilities=first_nan(sample["probabilities"]))
+
+
+def nan_target(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """One target is NaN: so are its loss and the slope of its probability; under class weights it is 0."""
+    sample = uniform(shape, finfo, generator)
+    return sample.replaced(target=first_nan(sample["target"]))
+
+
+def first_nan(tensor: Tensor) -> Tensor:
+    """Returns a copy whose first entry is NaN, where it has one."""
+    copy = tensor.clone()
+    copy.view(-1)[:1] = math.nan
+    return copy
+
+
 def recorded_probabilities(shape: Shape, finfo: finfo, generator: Generator, *, stage: str) -> Sample:
     """Sigmoids of the logits of a digits classifier, asked one digit at a time."""
     sample = recorded_questions(shape, finfo, generator, stage=stage)
@@ -311,13 +338,50 @@ def both_gradients_in_rows(sample: Sample, options: Options, generator: Generato
     return both_gradients(in_rows(sample, options, generator), options, generator)
 
 
-def one_wrong(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
-    """Two rows of one question each, wrong by `value`, one of each label."""
-    logits = torch.tensor([[value], [-value]], dtype=torch.float64)
-    return _asked(logits, torch.tensor([[0.0], [1.0]], dtype=torch.float64))
-
-
 def many_columns(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """One row of as many questions, each wrong by 3: about 3.05 apiece."""
     logits = torch.full((1, int(value)), 3.0, dtype=torch.float64)
     return _asked(logits, torch.zeros_like(logits))
+
+
+ORDINARY = (Regime(unit_normal), Regime(wide), Regime(confident), Regime(confident_wrong))
+# Both ends of the range of a logit, and 0 itself.
+EXTREMES = (Regime(near_overflow), Regime(tiny), Regime(at_zero))
+NOT_FINITE = (Regime(infinite), Regime(infinite_wrong), Regime(poisoned))
+# A weight for each of the two answers, which the label picks.
+CLASS_WEIGHTS = (
+    Variant("class_weights", class_weights=(0.5, 3.0), adapt=hard_labels),
+    Variant("class_weights_sum", reduction="sum", class_weights=(0.5, 3.0), adapt=hard_labels),
+    Variant("class_weights_none", reduction="none", class_weights=(0.5, 3.0), adapt=hard_labels),
+)
+# Every entry is a question of its own: one shape is timed, in one regime.
+SHAPES = Shapes(
+    covering=(Shape(1, 3), Shape(7, 10), Shape(64, 101)),
+    timed=(Shape(64, 1000),),
+    slow_regime="",
+    clocked=("float32", "bfloat16"),
+)
+# Two of the four logits are wrong: their losses sum to twice the value, four fifths of the range.
+SCALE = Ladder(
+    "scale",
+    scaled,
+    start=1.0,
+    stop=lambda finfo: 0.4 * float(finfo.max),
+    resolution=0.25,
+    relative=2.0**-10,
+    names="size of four logits, two of them wrong",
+)
+LEAD = Ladder(
+    "lead",
+    lead,
+    question="dead_gradient",
+    start=1.0,
+    step=0.25,
+    stop=lambda finfo: 48.0,
+    names="size of two logits, both right",
+)
+ROWS = rows_ladder(many_rows, "rows of one question, losses about 0.8")
+EXHAUSTIVE = (
+    Exhaustive("positive", partial(every_logit, label=1.0), "the logit z at label 1"),
+    Exhaustive("negative", partial(every_logit, label=0.0), "the logit z at label 0"),
+)

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Generator, Tensor, finfo
 
-from harness import Sample, Shape
+from harness import Exhaustive, Ladder, Regime, Sample, Shape
 
 IGNORE = -100
 
@@ -106,6 +106,23 @@ def masked(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     # ... but never the label.
     forbidden.scatter_(1, target.unsqueeze(1), False)
     return Sample(logits=logits.masked_fill_(forbidden, -math.inf), target=target)
+
+
+def masked_label(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Forbidden classes, every fourth label one of them: an infinite loss whose gradient is p - 1."""
+    sample = masked(shape, finfo, generator)
+    logits, row = sample["logits"].clone(), torch.arange(0, shape.batch, 4)
+    if shape.classes > 1:
+        logits[row, sample["target"][row]] = -math.inf
+    return sample.replaced(logits=logits)
+
+
+def masked_rows(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Unit-normal rows; in every fourth every class is forbidden, and nothing is defined."""
+    sample = unit_normal(shape, finfo, generator)
+    logits = sample["logits"].clone()
+    logits[1::4] = -math.inf
+    return sample.replaced(logits=logits)
 
 
 def ties(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
@@ -205,3 +222,37 @@ def every_gap(values: Tensor) -> Sample:
     """Rows [x, 0] labelled 0: the exact loss is log(1 + exp(-x))."""
     logits = torch.stack([values, torch.zeros_like(values)], 1)
     return Sample(logits=logits, target=torch.zeros(len(values), dtype=torch.long))
+
+
+# What every loss over classes is asked where all rows count and all logits are numbers.
+REGIMES = (
+    Regime(unit_normal),
+    Regime(wide),
+    Regime(confident),
+    Regime(confident_wrong),
+    Regime(near_overflow),
+    Regime(offset),
+    Regime(masked),
+    Regime(ties),
+    Regime(tiny),
+)
+SCALE = Ladder(
+    "scale",
+    scaled,
+    start=1.0,
+    # Differences of two logits reach twice their size.
+    stop=lambda finfo: 0.49 * float(finfo.max),
+    resolution=0.25,
+    relative=2.0**-10,
+    names="largest |logit|",
+)
+GAP = Ladder(
+    "gap",
+    two_class_gap,
+    question="dead_gradient",
+    start=1.0,
+    step=0.25,
+    stop=lambda finfo: 48.0,
+    names="lead of the label over one other class",
+)
+EXHAUSTIVE = (Exhaustive("gap", every_gap, "the lead x of the label in a row [x, 0]"),)

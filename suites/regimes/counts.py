@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, finfo
 
 from harness import Sample, Shape
+from suites.regimes.residuals import signs, with_nan
 
 Options = Any
 
@@ -47,8 +48,7 @@ def fitted(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
 def unit_rate(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """Counts of 1 whose rates are met to between 2^-12 and 2^-3: the slope e^x - 1 cancels."""
     size = 2.0 ** _uniform(shape, -12, -3, generator)
-    sign = (torch.randint(0, 2, tuple(shape), generator=generator) * 2 - 1).double()
-    return pair(size * sign, torch.ones(tuple(shape), dtype=torch.float64))
+    return pair(size * signs(shape, generator), torch.ones(tuple(shape), dtype=torch.float64))
 
 
 def wide(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
@@ -98,10 +98,7 @@ def near_overflow(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
 
 def nan_prediction(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """One prediction is NaN: its loss is NaN, and a sum that is a number has swallowed it."""
-    sample = counts(shape, finfo, generator)
-    prediction = sample["prediction"]
-    prediction.view(-1)[:1] = math.nan
-    return sample.replaced(prediction=prediction)
+    return with_nan(counts(shape, finfo, generator))
 
 
 def as_rates(sample: Sample, options: Options, generator: Generator) -> Sample:

@@ -102,6 +102,24 @@ def excluded(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     return _pair(logits, others)
 
 
+def _first_nan(tensor: Tensor) -> Tensor:
+    copy = tensor.clone()
+    copy.view(-1)[:1] = math.nan
+    return copy
+
+
+def nan_input(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """One entry of x is NaN against mass: its row is NaN, and a sum that is a number has swallowed it."""
+    sample = independent(shape, finfo, generator)
+    return sample.replaced(log_probabilities=_first_nan(sample["log_probabilities"]))
+
+
+def nan_target(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """One entry of the target is NaN: its row is NaN, and no form may take it for a class without mass."""
+    sample = independent(shape, finfo, generator)
+    return sample.replaced(target=_first_nan(sample["target"]))
+
+
 def one_hot(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """Targets that are labels: one class has all of the mass."""
     target = torch.zeros(shape.batch, shape.classes, dtype=torch.float64)

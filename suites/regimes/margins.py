@@ -12,10 +12,16 @@ import math
 import torch
 from torch import Generator, Tensor, finfo
 
-from harness import Sample, Shape
+from harness import Sample, Shape, Shapes
 from suites.regimes.pairs import lengths, normal, signs
 
 BOTH = ("first", "second")
+SHAPES = Shapes(
+    covering=(Shape(1, 3), Shape(7, 10), Shape(64, 1)),
+    timed=(Shape(256, 1000),),
+    slow_regime="",
+    clocked=("float32", "bfloat16"),
+)
 
 
 def eighths(shape: Shape, generator: Generator, span: int = 16) -> Tensor:

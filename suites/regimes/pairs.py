@@ -13,9 +13,16 @@ import math
 import torch
 from torch import Generator, Tensor, finfo
 
-from harness import Sample, Shape
+from harness import Sample, Shape, Shapes
 
 BOTH = ("first", "second")
+# Rows of embeddings: what is timed has their usual number of entries.
+SHAPES = Shapes(
+    covering=(Shape(1, 3), Shape(7, 16), Shape(64, 2), Shape(16, 257)),
+    timed=(Shape(256, 512),),
+    slow_regime="",
+    clocked=("float32", "bfloat16"),
+)
 
 
 def normal(shape: Shape, generator: Generator) -> Tensor:

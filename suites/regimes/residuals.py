@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, finfo
 
-from harness import Invalid, Ladder, Sample, Shape
+from harness import Blind, Exhaustive, Invalid, Ladder, Regime, Sample, Shape, Shapes
+from suites.regimes.repeated import rows_ladder
 
 Options = Any
 BOTH = ("prediction", "target")
@@ -30,7 +31,8 @@ def _normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def _signs(shape: tuple[int, ...], generator: Generator) -> Tensor:
+def signs(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Returns 1 and -1 of a shape at random, float64."""
     return (torch.randint(0, 2, shape, generator=generator) * 2 - 1).double()
 
 
@@ -38,7 +40,7 @@ def _sizes(shape: tuple[int, ...], low: float, high: float, generator: Generator
     """Returns log-uniform magnitudes with random signs."""
     share = torch.rand(shape, generator=generator, dtype=torch.float64)
     sizes = (math.log(low) + (math.log(high) - math.log(low)) * share).exp()
-    return sizes * _signs(shape, generator)
+    return sizes * signs(shape, generator)
 
 
 def unit_normal(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
@@ -76,7 +78,7 @@ def at_threshold(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """Residuals of exactly 1 and -1, and one step of the dtype to either side of them."""
     steps = torch.randint(-1, 2, tuple(shape), generator=generator).double()
     size = 1 + steps * torch.where(steps < 0, 0.5, 1.0) * finfo.eps
-    return pair(size * _signs(shape, generator), torch.zeros(tuple(shape), dtype=torch.float64))
+    return pair(size * signs(shape, generator), torch.zeros(tuple(shape), dtype=torch.float64))
 
 
 def outliers(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
@@ -84,7 +86,7 @@ def outliers(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     target = _normal(shape, generator)
     large = torch.rand(tuple(shape), generator=generator) < 0.25
     size = torch.where(large, 100 + 10 * _normal(shape, generator), 0.1 * _normal(shape, generator))
-    return pair(target + size * _signs(shape, generator), target)
+    return pair(target + size * signs(shape, generator), target)
 
 
 def tiny(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
@@ -100,20 +102,29 @@ def near_overflow(shape: Shape, finfo: finfo, generator: Generator, *, power: in
     return pair(_sizes(shape, top / 8, top, generator), _sizes(shape, top / 8, top, generator))
 
 
-def nan_prediction(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
-    """One prediction is NaN: its loss is NaN, and a sum that is a number has swallowed it."""
-    sample = unit_normal(shape, finfo, generator)
-    prediction = sample["prediction"]
+def with_nan(sample: Sample) -> Sample:
+    """Returns the sample with its first prediction NaN, where it has one."""
+    prediction = sample["prediction"].clone()
     prediction.view(-1)[:1] = math.nan
     return sample.replaced(prediction=prediction)
 
 
+def with_infinities(sample: Sample, generator: Generator) -> Sample:
+    """Returns the sample with about every fourth prediction an infinity of either sign."""
+    prediction = sample["prediction"]
+    chosen = torch.rand(prediction.shape, generator=generator) < 0.25
+    signed = math.inf * signs(prediction.shape, generator)
+    return sample.replaced(prediction=torch.where(chosen, signed, prediction))
+
+
+def nan_prediction(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """One prediction is NaN: its loss is NaN, and a sum that is a number has swallowed it."""
+    return with_nan(unit_normal(shape, finfo, generator))
+
+
 def infinite(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """About every fourth prediction is an infinity of either sign; targets are finite."""
-    sample = unit_normal(shape, finfo, generator)
-    chosen = torch.rand(tuple(shape), generator=generator) < 0.25
-    signed = math.inf * _signs(shape, generator)
-    return sample.replaced(prediction=torch.where(chosen, signed, sample["prediction"]))
+    return with_infinities(unit_normal(shape, finfo, generator), generator)
 
 
 def ascending_weights(shape: Shape, dtype: torch.dtype) -> Tensor:
@@ -178,7 +189,7 @@ def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator) ->
     size = 1 + torch.rand(64, 1, generator=generator, dtype=torch.float64)
     target = _normal((64, 1), generator).round()
     cycle = torch.arange(int(value)) % 64
-    return pair((target + size * _signs((64, 1), generator))[cycle], target[cycle])
+    return pair((target + size * signs((64, 1), generator))[cycle], target[cycle])
 
 
 def every_prediction(values: Tensor) -> Sample:
@@ -214,13 +225,38 @@ LADDERS = (
         resolution=1.0,
         names="-log2 |x - t|",
     ),
-    Ladder(
-        "rows",
-        many_rows,
-        start=2.0,
-        stop=lambda finfo: float(1 << 17),
-        resolution=1.0,
-        batch_is_value=True,
-        names="rows of one entry in the batch, residuals between 1 and 2",
-    ),
+    rows_ladder(many_rows, "rows of one entry in the batch, residuals between 1 and 2"),
+)
+EXHAUSTIVE = (Exhaustive("prediction", every_prediction, "the prediction, against a target of 0"),)
+# Element by element nothing depends on the number of classes: one shape is timed, in one regime.
+SHAPES = Shapes(timed=(Shape(256, 1000),), slow_regime="", clocked=("float32", "bfloat16"))
+
+# Powers of a residual; what is next to overflow depends on the power, so each family names it.
+REGIMES = (
+    Regime(unit_normal),
+    Regime(fitted),
+    Regime(wide),
+    Regime(offset),
+    Regime(half_equal),
+    Regime(outliers),
+    Regime(tiny),
+)
+NOT_FINITE = (Regime(nan_prediction), Regime(infinite))
+# Losses that change their form at a threshold, linear beyond it.
+THRESHOLD_REGIMES = (
+    Regime(unit_normal),
+    Regime(wide),
+    Regime(offset),
+    Regime(half_equal),
+    Regime(at_threshold),
+    Regime(outliers),
+    Regime(tiny),
+    Regime(near_overflow),
+    *NOT_FINITE,
+)
+BLIND_AT_THRESHOLD = Blind(
+    "the losses of residuals one step around the threshold differ in their last bits alone",
+    check="loss",
+    null="another row's",
+    regime="at_threshold",
 )

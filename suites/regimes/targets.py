@@ -31,6 +31,16 @@ def relabelled(sample: Sample, options: Options, generator: Generator) -> Sample
     return sample.replaced(target=torch.where(dropped, int(options["ignore_index"]), target))
 
 
+def weightless(sample: Sample, options: Options, generator: Generator) -> Sample:
+    """Gives a row that holds a NaN a label of weight 0, so that what is broken does not count."""
+    logits, target, weight = sample["logits"], sample["target"], options["weight"]
+    nothing = (weight == 0).nonzero().reshape(-1)
+    if not len(nothing):
+        return sample
+    broken = logits.isnan().any(1) & (target != IGNORE)
+    return sample.replaced(target=torch.where(broken, nothing[0], target))
+
+
 def probability_targets(sample: Sample, options: Options, generator: Generator) -> Sample:
     """Replaces labels by distributions: 0.9 on the label, the rest at random over open classes.
 
@@ -47,13 +57,6 @@ def probability_targets(sample: Sample, options: Options, generator: Generator) 
     soft = (0.1 * noise).scatter_add(1, label, torch.full(label.shape, 0.9, dtype=torch.float64))
     soft[3::4] *= 0.75
     return sample.replaced(logits=logits, target=soft, gradients=("logits", "target"))
-
-
-def one_hot_targets(sample: Sample, options: Options, generator: Generator) -> Sample:
-    """Replaces labels by exact one-hot distributions."""
-    label = torch.where(sample["target"] == IGNORE, 0, sample["target"]).unsqueeze(1)
-    soft = torch.zeros(sample["logits"].shape, dtype=torch.float64).scatter_(1, label, 1.0)
-    return sample.replaced(target=soft)
 
 
 def as_images(sample: Sample, options: Options, generator: Generator) -> Sample:

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, finfo
 
 from harness import Invalid, Sample, Shape
+from suites.regimes.residuals import INVALID_SHAPES, signs, with_infinities, with_nan
 
 Options = Any
 
@@ -39,10 +40,6 @@ def _powers(shape: Shape, low: float, high: float, generator: Generator) -> Tens
     return 2.0 ** (low + (high - low) * share)
 
 
-def _signs(shape: Shape, generator: Generator) -> Tensor:
-    return (torch.randint(0, 2, tuple(shape), generator=generator) * 2 - 1).double()
-
-
 def unit_normal(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """Predictions and targets are standard normal, variances lie between 1/8 and 8."""
     return triple(_normal(shape, generator), _normal(shape, generator), _powers(shape, -3, 3, generator))
@@ -57,9 +54,9 @@ def calibrated(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
 def balanced(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """Squared residuals 2^-12 to 2^-3 of the variance away from it: the slope 1 - r^2 / v cancels."""
     size = _powers(shape, -3, 3, generator)
-    off = _powers(shape, -12, -3, generator) * _signs(shape, generator)
+    off = _powers(shape, -12, -3, generator) * signs(shape, generator)
     zero = torch.zeros(tuple(shape), dtype=torch.float64)
-    return triple(size * _signs(shape, generator), zero, size * size * (1 + off))
+    return triple(size * signs(shape, generator), zero, size * size * (1 + off))
 
 
 def outliers(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
@@ -67,7 +64,7 @@ def outliers(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     large = torch.rand(tuple(shape), generator=generator) < 0.25
     size = torch.where(large, 100 + 10 * _normal(shape, generator), 0.1 * _normal(shape, generator))
     target = _normal(shape, generator)
-    return triple(target + size * _signs(shape, generator), target, _powers(shape, -3, 3, generator))
+    return triple(target + size * signs(shape, generator), target, _powers(shape, -3, 3, generator))
 
 
 def half_equal(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
@@ -98,23 +95,17 @@ def huge(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     # Multiplied from the right, so that the square is not formed in float64 either.
     variance = size * (size * _powers(shape, -8, -4, generator))
     zero = torch.zeros(tuple(shape), dtype=torch.float64)
-    return triple(size * _signs(shape, generator), zero, variance)
+    return triple(size * signs(shape, generator), zero, variance)
 
 
 def nan_prediction(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """One prediction is NaN: its loss is NaN, and a sum that is a number has swallowed it."""
-    sample = unit_normal(shape, finfo, generator)
-    prediction = sample["prediction"]
-    prediction.view(-1)[:1] = math.nan
-    return sample.replaced(prediction=prediction)
+    return with_nan(unit_normal(shape, finfo, generator))
 
 
 def infinite(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """About every fourth prediction is an infinity of either sign; targets and variances are finite."""
-    sample = unit_normal(shape, finfo, generator)
-    chosen = torch.rand(tuple(shape), generator=generator) < 0.25
-    signed = math.inf * _signs(shape, generator)
-    return sample.replaced(prediction=torch.where(chosen, signed, sample["prediction"]))
+    return with_infinities(unit_normal(shape, finfo, generator), generator)
 
 
 def one_per_row(sample: Sample, options: Options, generator: Generator) -> Sample:
@@ -161,12 +152,6 @@ def every_variance(values: Tensor) -> Sample:
     return triple(torch.ones_like(variance), torch.zeros_like(variance), variance)
 
 
-def target_with_a_row_more(sample: Sample, options: Options) -> Sample:
-    """The target has a row more than the prediction, and more than one: nothing can be broadcast."""
-    target = sample["target"]
-    return sample.replaced(target=torch.cat([target, target[:1]]))
-
-
 def negative_variance(sample: Sample, options: Options) -> Sample:
     """The last variance is negative, which no variance is."""
     variance = sample["variance"].clone()
@@ -174,7 +159,4 @@ def negative_variance(sample: Sample, options: Options) -> Sample:
     return sample.replaced(variance=variance)
 
 
-INVALID = (
-    Invalid("target_with_a_row_more", target_with_a_row_more),
-    Invalid("negative_variance", negative_variance),
-)
+INVALID = (*INVALID_SHAPES, Invalid("negative_variance", negative_variance))

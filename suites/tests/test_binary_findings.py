@@ -13,11 +13,13 @@ from harness.block import OpenBlock
 from harness.calling import admission, bind
 from harness.oracle.chunks import one_thread
 from harness.probes.accuracy import accuracy
+from harness.probes.invalid_input import invalid_input
 from harness.probes.overflow import overflow
 from harness.pytest_examples import example_call
 from harness.sample import Shape
 from harness.trial import DTYPES, Case
 from suites import binary_cross_entropy, binary_cross_entropy_with_logits, multilabel_soft_margin, soft_margin
+from suites.implementations.binary_cross_entropy import exact_gradient
 
 WITH_LOGITS = binary_cross_entropy_with_logits.SUITE
 OF_PROBABILITIES = binary_cross_entropy.SUITE
@@ -188,6 +190,63 @@ def test_a_floor_that_reaches_the_gradient_is_found():
     planted = OF_PROBABILITIES.extended(Implementation(clamped, name="clamped", contract=contract))
     found = serious(accuracy(opened(planted, regime="underflowing"), "clamped"))
     assert ("dead_gradient", "probabilities/all") in found
+
+
+def half_for_nan(probabilities, target, reduction="mean", weight=None, class_weights=None):
+    """A NaN probability counts as 1/2."""
+    return exact_gradient(probabilities.nan_to_num(0.5), target, reduction, weight, class_weights)
+
+
+def zero_for_nan(probabilities, target, reduction="mean", weight=None, class_weights=None):
+    """A NaN target counts as 0."""
+    return exact_gradient(probabilities, target.nan_to_num(0.0), reduction, weight, class_weights)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("variant", ["mean", "sum", "none", "weighted", "entry_weights"])
+@pytest.mark.parametrize(
+    ("planted", "regime"), [(half_for_nan, "nan_probability"), (zero_for_nan, "nan_target")]
+)
+def test_a_nan_that_is_replaced_by_a_number_is_seen_and_one_that_stays_is_silent(
+    planted, regime, variant, dtype
+):
+    suite = OF_PROBABILITIES.extended(Implementation(planted))
+    block = opened(suite, variant, regime, dtype)
+    assert ("nan_swallowed", "loss") in serious(accuracy(block, planted.__name__))
+    for name in ("exact_gradient", "double_where", "floored"):
+        if admission(suite, suite.implementation(name), block.case) is None:
+            assert serious(accuracy(block, name)) == set()
+
+
+def test_a_nan_is_refused_by_native_and_its_acceptance_seen_beside_what_else_is_no_probability():
+    suite = OF_PROBABILITIES.extended(Implementation(half_for_nan), Implementation(zero_for_nan))
+    block = opened(suite)
+    refused = invalid_input(block, "native").numbers
+    assert refused["invalid_inputs"] == refused["invalid_inputs_refused"]
+    assert invalid_input(block, "exact_gradient").findings == ()
+    for name, group in (("half_for_nan", "probability_nan"), ("zero_for_nan", "target_nan")):
+        found = {(f.kind, f.group) for f in invalid_input(block, name).findings}
+        assert found == {("accepts_invalid", group)}
+
+
+def first_row_of_weights(probabilities, target, reduction="mean", weight=None, class_weights=None):
+    """The first row of a weight (N, C) read for every row."""
+    row = weight if weight is None or weight.dim() == 1 else weight[:1]
+    return exact_gradient(probabilities, target, reduction, row, class_weights)
+
+
+@pytest.mark.parametrize("shape", [(16, 5), (7, 1), (2, 4)])
+def test_a_weight_of_every_entry_that_is_read_as_one_row_is_found_by_its_variants_alone(shape):
+    suite = OF_PROBABILITIES.extended(Implementation(first_row_of_weights))
+    for variant in ("entry_weights", "entry_weights_sum"):
+        block = opened(suite, variant, "uniform", "float64", shape)
+        groups = {group for _, group in serious(accuracy(block, "first_row_of_weights"))}
+        assert groups == {"loss", "probabilities/all"}
+        for name in ("native", "native_module", "double_where", "floored", "exact_gradient"):
+            assert serious(accuracy(block, name)) == set()
+    for variant in ("mean", "weighted", "weighted_sum", "weighted_none"):
+        block = opened(suite, variant, "uniform", "float64", shape)
+        assert serious(accuracy(block, "first_row_of_weights")) == set()
 
 
 LEGACY = {

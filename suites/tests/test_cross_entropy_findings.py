@@ -7,6 +7,7 @@ accuses falsely; a known defect that goes unseen means that it is blind. Both br
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 
 import pytest
 import torch
@@ -71,20 +72,20 @@ def test_the_suite_has_clean_controls_in_every_dtype():
 @pytest.mark.parametrize(("batch", "classes"), [(64, 10), (7, 3)])
 def test_clean_controls_have_no_finding_above_note(seed, batch, classes):
     accused, admitted = [], 0
-    for regime in REGIMES:
-        for variant in SUITE.variants:
-            for dtype in DTYPES:
-                case = case_of(variant.name, regime, dtype, batch, classes)
-                block = OpenBlock(SUITE, case, seed)
-                for control in CONTROLS:
-                    if admission(SUITE, control, case) is not None:
-                        continue
-                    answer, admitted = accuracy(block, control.name), admitted + 1
-                    if answer.status != "ok":
-                        accused.append((case.id, control.name, answer.reason))
-                    for finding in answer.findings:
-                        if finding.severity != "note":
-                            accused.append((case.id, control.name, finding.group, finding.message))
+    cells = list(product((variant.name for variant in SUITE.variants), DTYPES, REGIMES))
+    # Every second cell: two seeds ask all of them.
+    for variant, dtype, regime in cells[seed % 2 :: 2]:
+        case = case_of(variant, regime, dtype, batch, classes)
+        block = OpenBlock(SUITE, case, seed)
+        for control in CONTROLS:
+            if admission(SUITE, control, case) is not None:
+                continue
+            answer, admitted = accuracy(block, control.name), admitted + 1
+            if answer.status != "ok":
+                accused.append((case.id, control.name, answer.reason))
+            for finding in answer.findings:
+                if finding.severity != "note":
+                    accused.append((case.id, control.name, finding.group, finding.message))
     assert accused == []
     assert admitted >= 30 * len(REGIMES)
 

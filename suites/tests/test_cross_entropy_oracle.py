@@ -29,7 +29,8 @@ U = 2.0**-53
 # At the bottom of float64 an error is a few of its smallest subnormals, not a share of the value.
 BOTTOM = 64 * 2.0**-1074
 SHAPES = (Shape(4, 7), Shape(4, 2), Shape(3, 1))
-VARIANTS = [variant.name for variant in SUITE.variants]
+# Of the variants of images one: unfolded into rows they ask the oracle what the others do.
+VARIANTS = [v.name for v in SUITE.variants if v.name == "images" or not v.name.startswith("images_")]
 REGIMES = [regime.name for regime in SUITE.regimes]
 SMOOTHED = [v.name for v in SUITE.variants if v.options.get("label_smoothing")]
 

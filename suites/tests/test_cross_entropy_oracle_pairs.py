@@ -26,7 +26,8 @@ from suites.cross_entropy import SUITE
 from suites.oracles.cross_entropy import ORACLE
 
 GRADIENTS = ("gradients", "gradient_tails")
-VARIANTS = [variant.name for variant in SUITE.variants]
+# Of the variants of images one: unfolded into rows they ask the oracle what the others do.
+VARIANTS = [v.name for v in SUITE.variants if v.name == "images" or not v.name.startswith("images_")]
 
 
 def drawn(variant, regime, dtype, shape):

@@ -11,11 +11,13 @@ from harness.block import OpenBlock
 from harness.calling import admission, bind
 from harness.oracle.chunks import one_thread
 from harness.probes.accuracy import accuracy
+from harness.probes.invalid_input import invalid_input
 from harness.probes.overflow import overflow
 from harness.pytest_examples import example_call
 from harness.sample import Shape
 from harness.trial import DTYPES, Case
 from suites import sigmoid_focal, softmax_focal
+from suites.implementations.softmax_focal import exact_gradient
 
 BINARY, CLASSES = sigmoid_focal.SUITE, softmax_focal.SUITE
 SUITES = (BINARY, CLASSES)
@@ -119,6 +121,46 @@ def test_a_clamp_of_the_complement_is_no_nan_and_still_wrong_where_the_answer_is
     found = serious(accuracy(opened(suite, "gamma_half", "confident", shape=(64, 10)), "clamped"))
     assert found
     assert not any(kind == "spurious_nan" for kind, _ in found)
+
+
+def wraps_labels(logits, target, reduction="mean", alpha=None, gamma=2.0, ignore_index=-100):
+    """Labels beyond the classes, and negative ones, taken modulo C."""
+    label = torch.where(target == ignore_index, target, target.remainder(logits.shape[1]))
+    return exact_gradient(logits, label, reduction, alpha, gamma, ignore_index)
+
+
+def drops_what_is_no_label(logits, target, reduction="mean", alpha=None, gamma=2.0, ignore_index=-100):
+    """Every label outside of the classes ignored, whatever the ignore index is."""
+    named = (target >= 0) & (target < logits.shape[1])
+    label = torch.where(named, target, ignore_index)
+    return exact_gradient(logits, label, reduction, alpha, gamma, ignore_index)
+
+
+@pytest.mark.parametrize("planted", [wraps_labels, drops_what_is_no_label])
+@pytest.mark.parametrize("variant", ["mean", "none", "weighted", "ignore_index"])
+def test_an_answer_to_a_label_that_names_no_class_is_seen_and_an_ignored_one_is_none(planted, variant):
+    suite = CLASSES.extended(Implementation(planted))
+    found = invalid_input(opened(suite, variant), planted.__name__).findings
+    assert {(f.kind, f.group) for f in found} == {
+        ("accepts_invalid", group) for group in ("label_beyond_classes", "label_far_beyond", "label_negative")
+    }
+    # Nothing else tells: on labels that name a class the planted form is the control.
+    assert serious(accuracy(opened(suite, variant), planted.__name__)) == set()
+
+
+@pytest.mark.parametrize("variant", ["mean", "none", "weighted", "ignore_index"])
+def test_every_form_refuses_a_label_that_names_no_class(variant):
+    block = opened(CLASSES, variant)
+    asked = [
+        item.name
+        for item in CLASSES.implementations
+        if not (item.known_bad or item.compiled) and admission(CLASSES, item, block.case) is None
+    ]
+    assert len(asked) >= 6
+    for name in asked:
+        answer = invalid_input(block, name)
+        assert answer.findings == ()
+        assert answer.numbers["invalid_inputs"] == answer.numbers["invalid_inputs_refused"] > 0
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)

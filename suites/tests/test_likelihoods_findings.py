@@ -16,11 +16,10 @@ from torch import nn
 
 from harness import Implementation
 from harness.block import OpenBlock
-from harness.calling import admission, bind
+from harness.calling import admission
 from harness.probes.accuracy import accuracy
 from harness.probes.invalid_input import invalid_input
 from harness.probes.overflow import overflow
-from harness.pytest_examples import example_call
 from harness.trial import DTYPES, Case
 from suites.gaussian_nll import SUITE as GAUSSIAN
 from suites.implementations.poisson_nll import deviance
@@ -161,34 +160,13 @@ def test_a_negative_variance_is_refused_and_its_acceptance_seen():
     assert {(f.kind, f.group) for f in found} == {("accepts_invalid", "negative_variance")}
 
 
-def test_examples_hold_for_native_unless_they_say_who_diverges():
-    for suite in SUITES:
-        for example in suite.examples:
-            tensors, options = example_call(example, suite)
-            given = {**suite.variant(example.variant).options, **example.options}
-            got = float(bind(suite.implementation("native"), options, given).loss(tensors))
-            assert example.holds(got) is ("native" not in example.divergent), (suite.name, example.source)
-            assert not example.holds(example.value * 1.01)
-
-
-@pytest.mark.parametrize(
-    ("reduce", "size_average", "expected"),
-    [
-        (None, None, "mean"),
-        (True, True, "mean"),
-        (True, False, "sum"),
-        (None, False, "sum"),
-        (False, True, "none"),
-        (False, False, "none"),
-    ],
-)
-def test_the_legacy_pair_maps_to_a_reduction(reduce, size_average, expected):
+def test_the_legacy_pair_is_taken_by_the_older_likelihood_alone():
+    # What the pair means to a module is in `test_legacy_reduction.py`.
     x, t = torch.tensor([[0.0, 1.0], [2.0, 3.0]]), torch.ones(2, 2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        module = nn.PoissonNLLLoss(size_average=size_average, reduce=reduce)
-        got = F.poisson_nll_loss(x, t, size_average=size_average, reduce=reduce)
-    assert module.reduction == expected
-    assert torch.equal(got, F.poisson_nll_loss(x, t, reduction=expected))
+    for size_average, reduce, expected in ((None, None, "mean"), (False, True, "sum"), (True, False, "none")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            got = F.poisson_nll_loss(x, t, size_average=size_average, reduce=reduce)
+        assert torch.equal(got, F.poisson_nll_loss(x, t, reduction=expected))
     with pytest.raises(TypeError):
-        nn.GaussianNLLLoss(size_average=size_average)
+        nn.GaussianNLLLoss(size_average=True)

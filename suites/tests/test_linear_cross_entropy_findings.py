@@ -10,11 +10,14 @@ import torch.nn.functional as F
 
 from harness import Implementation, Variant
 from harness.block import OpenBlock
+from harness.calling import admission
 from harness.probes.accuracy import accuracy
+from harness.probes.identity import identity
 from harness.probes.memory import memory
 from harness.probes.overflow import overflow
 from harness.probes.protocol.probe import protocol
 from harness.trial import DTYPES, Case
+from suites.implementations.linear_cross_entropy import exact_gradient
 from suites.linear_cross_entropy import SUITE
 from suites.mistakes.linear_cross_entropy import KNOWN_BAD
 
@@ -170,3 +173,48 @@ def test_regimes_have_a_feature_count_per_class_count_and_shared_tensors():
     assert opened("biased").drawn()[0].gradients == ("hidden", "linear_weight", "linear_bias")
     # The regime's own bias stays where a variant would add one.
     assert opened("biased", "offset_bias").drawn()[0]["linear_bias"].mean() > 250
+
+
+def without_bias(hidden, linear_weight, target, linear_bias=None, reduction="mean"):
+    """The bias forgotten: no shift of it changes anything."""
+    zeros = None if linear_bias is None else torch.zeros_like(linear_bias)
+    return exact_gradient(hidden, linear_weight, target, zeros, reduction)
+
+
+def bias_outside(hidden, linear_weight, target, linear_bias=None, reduction="mean"):
+    """The label's bias is taken off the loss, and the logsumexp has none."""
+    losses = exact_gradient(hidden, linear_weight, target, None, "none")
+    if linear_bias is not None:
+        losses = losses - linear_bias[target]
+    return losses if reduction == "none" else getattr(losses, reduction)()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("planted", "broken"),
+    [
+        (without_bias, {"cross_entropy_of_the_logits"}),
+        (bias_outside, {"cross_entropy_of_the_logits", "bias_shift_invariance"}),
+    ],
+)
+def test_a_bias_that_does_not_reach_all_logits_breaks_the_identities_that_it_must(planted, broken, dtype):
+    block = opened(dtype=dtype, suite=SUITE.extended(Implementation(planted)))
+    answer = identity(block, planted.__name__)
+    assert answer.numbers["identities"] == 2.0
+    assert {(f.kind, f.severity, f.group) for f in answer.findings} == {
+        ("identity", "error", name) for name in broken
+    }
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_both_identities_are_held_by_every_form_that_is_asked(seed, dtype):
+    block = opened(dtype=dtype, seed=seed)
+    asked = 0
+    for item in SUITE.implementations:
+        if item.known_bad or item.compiled or admission(SUITE, item, block.case) is not None:
+            continue
+        answer = identity(block, item.name)
+        asked += answer.status == "ok"
+        assert not serious(answer)
+    assert asked >= 8

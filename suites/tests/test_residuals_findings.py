@@ -6,18 +6,14 @@ defect or a taught mistake that goes unseen means that it is blind.
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from harness.block import OpenBlock
-from harness.calling import admission, bind
+from harness.calling import admission
 from harness.probes.accuracy import accuracy
 from harness.probes.overflow import overflow
-from harness.pytest_examples import example_call
 from harness.trial import DTYPES, Case
 from suites.huber import SUITE as HUBER
 from suites.l1 import SUITE as L1
@@ -112,31 +108,3 @@ def test_integers_wrap_around_in_the_absolute_error_and_raise_in_the_squared_one
     assert int(F.l1_loss(x, t, reduction="sum")) == 56
     with pytest.raises(RuntimeError):
         F.mse_loss(x, t)
-
-
-def test_examples_hold_for_native_unless_they_say_who_diverges():
-    for suite in SUITES:
-        for example in suite.examples:
-            tensors, options = example_call(example, suite)
-            given = {**suite.variant(example.variant).options, **example.options}
-            got = float(bind(suite.implementation("native"), options, given).loss(tensors))
-            assert example.holds(got) is ("native" not in example.divergent), (suite.name, example.source)
-            assert not example.holds(example.value * 1.01)
-
-
-@pytest.mark.parametrize(
-    ("reduce", "size_average", "expected"),
-    [
-        (None, None, "mean"),
-        (True, True, "mean"),
-        (True, False, "sum"),
-        (None, False, "sum"),
-        (False, True, "none"),
-        (False, False, "none"),
-    ],
-)
-@pytest.mark.parametrize("module", [nn.L1Loss, nn.MSELoss, nn.SmoothL1Loss])
-def test_the_legacy_pair_maps_to_a_reduction(module, reduce, size_average, expected):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert module(size_average=size_average, reduce=reduce).reduction == expected
