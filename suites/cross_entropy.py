@@ -145,6 +145,7 @@ WHERE_FLOAT64_IS_GOOD = Contract(
         "near_overflow",
         "recorded_digits_late",
         "poisoned",
+        "masked_rows",
         "ladder gap",
         "exhaustive gap",
     ),

@@ -118,7 +118,8 @@ def rounds_rows_first(logits, target):
 
 def test_the_note_of_a_loss_rounded_twice_holds_its_sample_and_fails_in_a_script():
     family = SUITE.extended(Implementation(rounds_rows_first, name="planted"))
-    case = Case(family.name, "mean", "unit_normal", "bfloat16", "cpu", 64, 10, 1)
+    # Over many rows the errors of their rounding cancel.
+    case = Case(family.name, "mean", "unit_normal", "float16", "cpu", 2, 10, 1)
     with one_thread():
         assert not spread_over_seeds(OpenBlock(family, case, 0), "upcast").findings
         (found,) = spread_over_seeds(OpenBlock(family, case, 0), "planted").findings

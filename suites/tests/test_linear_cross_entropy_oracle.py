@@ -49,7 +49,7 @@ def test_every_variant_and_regime_lies_within_its_stated_bound():
 def test_a_wrong_oracle_is_a_miss(name, fault):
     form = replace(oracle.ORACLE, gradient=lambda t: fault(oracle.gradients(t)))
     biased, unit = SUITE.variant("biased"), SUITE.regime("unit")
-    wrong = replace(SUITE, oracle=form, variants=(biased,), regimes=(unit,), examples=())
+    wrong = replace(SUITE, oracle=form, variants=(biased,), regimes=(unit,), examples=(), identities=())
     for certificate in certificates([wrong], shapes=SHAPES[:1], dtypes=("float64",)):
         assert {miss.tensor for miss in certificate.misses} == {name}
 
