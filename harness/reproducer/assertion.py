@@ -24,7 +24,7 @@ from harness.reproducer.reproduction import EXHAUSTIVE, NoReproducerError, Repro
 from harness.reproducer.scene import Scene
 from harness.reproducer.tensors import indented, quoted, short_hex
 from harness.results import Finding
-from harness.sample import rows
+from harness.sample import folded, rows
 from harness.standard import Standard
 
 WIDTH = 88
@@ -122,25 +122,30 @@ def _shape(found: Reproduction) -> list[str]:
 def _split(scene: Scene) -> list[str]:
     """Returns the assertion that loss and gradients are finite together, where the truth is finite."""
     stand, lines, parts = scene.found.stand, [], []
-    sides = [("loss", stand.loss)]
-    sides += [(f"gradients[{i}]", stand.gradients[name]) for i, name in enumerate(stand.sample.gradients)]
-    for index, (written, stick) in enumerate(sides):
+    for index, (written, stick, shape) in enumerate(_sides(stand)):
         countable = stick.defined & ~stick.infinite
-        if not countable.all() and stand.sample.layout != "rows":
-            raise NoReproducerError(
-                f"show {scene.found.trial.id} --repro: no reproducer yet for loss_gradient_split of images "
-                "whose truth is not finite everywhere: see the other findings of the trial."
-            )
         if countable.all():
             parts.append(written)
-        else:
-            lines += scene.tensor(f"countable_{index}", torch.from_numpy(np.asarray(countable)))
-            parts.append(f"{written}[countable_{index}]")
+            continue
+        laid = torch.from_numpy(np.atleast_1d(countable))
+        laid = laid.reshape(shape) if stick.is_loss else folded(laid, shape, stand.sample.layout)
+        lines += scene.tensor(f"countable_{index}", laid)
+        parts.append(f"{written}[countable_{index}]")
     return [
         *lines,
         f"finite = {{bool(tensor.isfinite().all()) for tensor in ({', '.join(parts)})}}",
         'assert len(finite) == 1, "one of loss and gradient is finite, the other is not; both should be"',
     ]
+
+
+def _sides(stand: Standard) -> list[tuple[str, Yardstick, torch.Size]]:
+    """Returns the loss and the gradients as a script names them, each with its yardstick and shape."""
+    sample = stand.sample
+    gradients = [
+        (f"gradients[{index}]", stand.gradients[name], sample[name].shape)
+        for index, name in enumerate(sample.gradients)
+    ]
+    return [("loss", stand.loss, stand.upstream.shape), *gradients]
 
 
 def number(scene: Scene, *, stand: Standard | None = None, source: str = "") -> list[str]:

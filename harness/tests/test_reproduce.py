@@ -17,11 +17,13 @@ from harness.block import OpenBlock
 from harness.discovery import load_reference
 from harness.inputs import draw
 from harness.oracle.chunks import one_thread
+from harness.probes.accuracy import accuracy
 from harness.probes.overflow import overflow
 from harness.reproducer.reproduction import NoReproducerError
 from harness.reproducer.search import reproduced
 from harness.tests.reproducing import PLANTED, case_of, found_in, outcomes, written
-from harness.trial import Trial
+from harness.trial import Case, Trial
+from suites.mse import SUITE as MSE
 
 # One trial per (kind, probe): probe, kind, tensor, implementation, variant, regime, dtype, rows, classes.
 CASES = [
@@ -182,3 +184,17 @@ def test_a_compiled_implementation_is_compiled_in_its_script(suite, tmp_path):
     done = subprocess.run([sys.executable, "-I", path], capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, done.stderr
     assert "AssertionError: gradient of logits" in done.stderr
+
+
+def test_a_split_of_entries_whose_truth_is_not_finite_everywhere_is_shown_on_those_where_it_is(tmp_path):
+    case = Case(MSE.name, "weighted_sum", "infinite", "float32", "cpu", 64, 10, 1)
+    found = accuracy(OpenBlock(MSE, case, 0), "native").findings
+    (finding,) = [f for f in found if f.kind == "loss_gradient_split"]
+    again = reproduced(MSE, Trial(case, "native"), finding, 0)
+    assert "countable_0" in written(again)
+    right = written(again, stand_in=MSE.implementation("exact_gradient"))
+    said = outcomes(tmp_path, [written(again), right])
+    assert said == [
+        ("AssertionError", "one of loss and gradient is finite, the other is not; both should be"),
+        ("", ""),
+    ]
