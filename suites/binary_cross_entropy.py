@@ -112,6 +112,7 @@ SUITE = Suite(
         # Under "none" rows are asked in another order too, and a weight (N, C) would have to follow them.
         Variant("entry_weights", weight=draw.entry_weight),
         Variant("entry_weights_sum", reduction="sum", weight=draw.entry_weight),
+        Variant("entry_weights_none", reduction="none", weight=draw.entry_weight),
         *draw.CLASS_WEIGHTS,
         Variant("both_gradients", adapt=draw.both_gradients),
     ),

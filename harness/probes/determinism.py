@@ -62,11 +62,12 @@ def determinism(block: OpenBlock, name: str) -> Answer:
         if stand.sample.layout != "nchw":
             permuted = stand.sample.taken(order)
             upstream = stand.upstream[order] if stand.upstream.dim() else stand.upstream
-            back = _reordered(_answers(bound, permuted, upstream, block), order.numpy(), stand.sample.shared)
+            asked = _of_rows(block, name, order)
+            back = _reordered(_answers(asked, permuted, upstream, block), order.numpy(), stand.sample.shared)
             _raise_to(numbers, "permutation_ulps", first, back, form)
             findings += _neighbours(first, back, stand, "in another order of rows")
         if not block.suite.implementation(name).compiled:
-            findings += _sliced(bound, stand, block, first, numbers, form)
+            findings += _sliced(name, stand, block, first, numbers, form)
             laid = stand.sample.mapped(lambda t: transposed(t) if t.is_floating_point() else t)
             other = _answers(bound, laid, stand.upstream, block, dense=False)
             _raise_to(numbers, "layout_ulps", first, other, form)
@@ -216,8 +217,19 @@ def _reordered(answers: Answers, order: Array, shared: tuple[str, ...]) -> dict[
     }
 
 
+def _of_rows(block: OpenBlock, name: str, index: Tensor) -> Bound:
+    """Returns the callable for some rows: options with a row for each row of the sample go with them."""
+    _, options = block.drawn()
+    own = {
+        key: value[index]
+        for key, value in options.items()
+        if isinstance(value, Tensor) and value.dim() > 1 and len(value) == block.case.batch
+    }
+    return block.bound_for(name, {**options, **own}) if own else block.bound(name)
+
+
 def _sliced(
-    bound: Bound, stand: Standard, block: OpenBlock, first: Answers, numbers: dict[str, float], form: Format
+    name: str, stand: Standard, block: OpenBlock, first: Answers, numbers: dict[str, float], form: Format
 ) -> list[Finding]:
     """Asks the first row alone and the first half of the rows of an unreduced loss."""
     if not stand.upstream.dim() or stand.sample.layout == "nchw":
@@ -228,6 +240,7 @@ def _sliced(
     first = {name: values for name, values in first.items() if name not in stand.sample.shared}
     for part in {1, max(1, count // 2)}:
         index = torch.arange(part)
+        bound = _of_rows(block, name, index)
         answers = _answers(bound, stand.sample.taken(index), stand.upstream[index], block)
         alone = {name: values for name, values in answers.items() if name not in stand.sample.shared}
         # An element-wise loss has several entries per row of its sample.

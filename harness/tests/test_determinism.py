@@ -17,7 +17,9 @@ from harness.probes import determinism as probe
 from harness.probes.determinism import determinism, difference_ulps
 from harness.tests.questioned import from_above
 from harness.trial import Case
+from suites.binary_cross_entropy import SUITE as BINARY
 from suites.cross_entropy import SUITE
+from suites.implementations.binary_cross_entropy import floored
 
 FLOAT32 = FORMATS["float32"]
 
@@ -258,3 +260,21 @@ def test_the_difference_of_two_answers_in_ulp():
     assert difference_ulps(one, {"loss": np.array([1.0, 0.0, math.inf, 0.0])}, FLOAT32) == math.inf
     assert difference_ulps(one, {"loss": one["loss"][:2]}, FLOAT32) == math.inf
     assert difference_ulps(one, {}, FLOAT32) == math.inf
+
+
+def test_options_with_a_row_for_each_row_go_where_their_rows_go():
+    """An element weight (N, C) belongs to the rows of its batch: another order of both is the same call."""
+
+    def mixes_rows(probabilities, target, reduction="mean", weight=None, class_weights=None):
+        losses = floored(probabilities, target, "none", weight, class_weights)
+        return losses + 1e-3 * losses.detach().mean() if reduction == "none" else losses.mean()
+
+    family = BINARY.extended(Implementation(mixes_rows, name="planted"))
+    home = BINARY.regimes[0].name
+    case = Case(BINARY.name, "entry_weights_none", home, "float32", "cpu", 64, 10, 1)
+    block = OpenBlock(family, case, 0)
+    for name in ("native", "exact_gradient"):
+        answer = determinism(block, name)
+        assert (answer.status, answer.findings) == ("ok", ())
+        assert answer.numbers["permutation_ulps"] == answer.numbers["slicing_ulps"] == 0
+    assert {f.kind for f in determinism(block, "planted").findings} == {"neighbours"}
