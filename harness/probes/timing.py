@@ -31,7 +31,7 @@ NAME = "timing"
 # Forward and backward alone are shown beside the ranking pass and timed in every fourth round.
 SIDE_ROUNDS = 4
 # The second look is taken after so many calls, unless those that are missing take longer than this.
-WATCHED_CALLS, WATCHED_SECONDS = 320, 0.5
+WATCHED_CALLS, WATCHED_SECONDS = 320, 0.2
 
 
 @dataclass(frozen=True)
