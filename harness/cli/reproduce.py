@@ -36,7 +36,6 @@ COLUMNS = (
     "its script says",
     "cause",
 )
-
 TOLD_EVERY = 25
 
 

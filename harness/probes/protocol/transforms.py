@@ -74,7 +74,7 @@ def _of_every_input(ask: Callable[[Interview, str], list[Finding]]) -> Callable[
         for wanted in interview.sample.gradients:
             try:
                 found += ask(interview, wanted)
-            except (RuntimeError, NotImplementedError, UnsupportedError) as error:
+            except (RuntimeError, UnsupportedError) as error:
                 if failure(error)[0] == "out_of_memory":
                     raise
                 refused.append(error)
