@@ -25,6 +25,9 @@ Pass = Literal["forward", "backward", "both"]
 PASSES: tuple[Pass, ...] = get_args(Pass)
 POOL = 8
 POOL_BYTES = 1 << 28
+# Blocks of the passes that are shown beside the ranking pass last so much of its blocks: a pass of its own
+# takes part of a call, and the graphs for backward are built outside the clock at the price of a forward each.
+SIDE_SHARE = 0.5
 # Building the graphs of a backward block takes no longer than so many blocks.
 GRAPH_BLOCKS = 10
 # Single calls that calibrate a block, at least and at most; more are made while they fit into one block.
@@ -32,15 +35,23 @@ FEWEST_SINGLE, MOST_SINGLE = 2, 6
 
 
 def calibrated(block: OpenBlock, bound: Bound, block_seconds: float) -> dict[str, int]:
-    """Returns by pass how many calls last about a block; the fastest of several single calls is the guide."""
+    """Returns by pass how many calls last about a block; the fastest of several single calls is the guide.
+
+    Forward and backward alone are given blocks of SIDE_SHARE of `block_seconds`.
+    """
     single: list[tuple[float, float]] = []
     spent = 0.0
     while len(single) < FEWEST_SINGLE or (len(single) < MOST_SINGLE and spent < block_seconds):
         single.append(_single_call(block, bound))
         spent += sum(single[-1])
     forward, backward = (min(seconds) for seconds in zip(*single, strict=True))
-    seconds = {"forward": forward, "backward": backward, "both": forward + backward}
-    loops = {kind: max(1, round(block_seconds / max(t, 1e-7))) for kind, t in seconds.items()}
+    side = SIDE_SHARE * block_seconds
+    wanted = {
+        "forward": side / max(forward, 1e-7),
+        "backward": side / max(backward, 1e-7),
+        "both": block_seconds / max(forward + backward, 1e-7),
+    }
+    loops = {kind: max(1, round(calls)) for kind, calls in wanted.items()}
     # Every graph of the block is alive at once, and where forward computes the gradients each takes long.
     size = 16 * max(block.drawn()[0].input_bytes, 1)
     graphs = min(POOL_BYTES // size, round(GRAPH_BLOCKS * block_seconds / max(forward, 1e-7)), 512)

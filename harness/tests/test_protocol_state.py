@@ -242,7 +242,9 @@ def unchanged():
     def held():
         found = {name: setting.read() for name, setting in SETTINGS.items()}
         # pytest itself says there which part of a test is running.
-        found["the environment variables"].pop("PYTEST_CURRENT_TEST", None)
+        variables = dict(found["the environment variables"])
+        variables.pop("PYTEST_CURRENT_TEST", None)
+        found["the environment variables"] = variables
         return found
 
     before = held()

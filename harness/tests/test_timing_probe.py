@@ -137,6 +137,17 @@ def test_a_call_that_was_interrupted_does_not_calibrate_its_blocks():
     assert len(calls) > 2
 
 
+def test_blocks_of_the_passes_shown_beside_the_ranking_pass_are_shorter():
+    def slow_forward(p, t):
+        time.sleep(0.002)
+        return honest(p, t)
+
+    suite = Suite("s", per_row, (Implementation(slow_forward),), (Regime(normal),))
+    block = OpenBlock(suite, Case("s", "mean", "normal", "float32", "cpu", 8, 4, 1), 0)
+    loops = calibrated(block, block.bound("slow_forward"), 0.1)
+    assert 1 < loops["forward"] < 0.75 * loops["both"]
+
+
 def test_who_is_rarely_inaccurate_is_not_accused_of_cheating():
     """An error that only some inputs show says nothing about timing: another draw is no witness."""
 

@@ -101,7 +101,7 @@ def _state_kept(interview: Interview) -> list[Finding]:
 
 def _which(before: object, after: object) -> str:
     """Names what changed in a setting that is made of names, e.g. " (HOME)"; values may be private."""
-    if not (isinstance(before, dict) and isinstance(after, dict)):
+    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
         return ""
     names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return f" ({', '.join(names)})"
