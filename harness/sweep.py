@@ -15,7 +15,7 @@ from harness.environment import absent_devices, available_bytes
 from harness.errors import UsageError, unknown
 from harness.filters import filter_predicate, keyword_predicate
 from harness.plan import PROBES, Absent, Block, Plan, Refusal
-from harness.profiles import COMPOSERS, PROFILES, Asked
+from harness.profiles import COMPOSERS, PROFILES, TIMED_DTYPES, Asked
 from harness.profiles import Sweep as Sweep
 from harness.suite import Suite
 from harness.trial import DEVICES, DTYPES, Case, Trial
@@ -94,8 +94,7 @@ def _admitted(
     fits, matches = filter_predicate(sweep.filters), keyword_predicate(sweep.keyword)
     blocks: list[Block] = []
     refusals: list[Refusal] = []
-    artefacts: dict[str, set[tuple[str, ...]]] = {}
-    shares = artefact_shares(composed, suites)
+    artefacts = chosen_artefacts(composed, suites) if sweep.profile == "quick" else None
     beyond = 0
     limit = available_bytes()
     for case, implementations in composed.cases.items():
@@ -113,13 +112,10 @@ def _admitted(
             if needed_bytes(case) > limit:
                 refusals.append(Refusal(trial, "skipped", _too_large(case, limit)))
                 continue
-            if suite.implementation(name).compiled and sweep.profile == "quick":
-                artefact = (*case.artefact, name)
-                kept = artefacts.setdefault(suite.name, set())
-                if artefact not in kept and len(kept) >= shares.get(suite.name, 0):
-                    beyond += 1
-                    continue
-                kept.add(artefact)
+            compiled = suite.implementation(name).compiled
+            if artefacts is not None and compiled and (*case.artefact, name) not in artefacts:
+                beyond += 1
+                continue
             asked[name] = wanted
         if asked:
             blocks.append(Block(case, asked))
@@ -130,20 +126,24 @@ def _admitted(
     return Plan(tuple(blocks), tuple(refusals), tuple(absent), tuple(left_out))
 
 
-def artefact_shares(composed: Asked, suites: Mapping[str, Suite]) -> dict[str, int]:
-    """Returns how many of the ARTEFACTS each suite gets: an even share, and what others leave over."""
-    wanted: dict[str, set[tuple[str, ...]]] = {}
+def chosen_artefacts(composed: Asked, suites: Mapping[str, Suite]) -> frozenset[tuple[str, ...]]:
+    """Returns the ARTEFACTS that quick compiles: an even share for each suite, and what others leave over.
+
+    A suite's share goes to the first dtype that is timed, in the order of composition, then to the others:
+    where there is one artefact, it is that of the dtype which people compile in.
+    """
+    wanted: dict[str, dict[tuple[str, ...], bool]] = {}
     for case, implementations in composed.cases.items():
         for name in implementations:
             item = suites[case.suite].implementation(name)
             if item.compiled and admission(suites[case.suite], item, case) is None:
-                wanted.setdefault(case.suite, set()).add((*case.artefact, name))
-    shares: dict[str, int] = {}
-    left = ARTEFACTS
+                rest = case.dtype != TIMED_DTYPES[0]
+                wanted.setdefault(case.suite, {})[(*case.artefact, name)] = rest
+    chosen: set[tuple[str, ...]] = set()
     for place, suite in enumerate(sorted(wanted, key=lambda suite: len(wanted[suite]))):
-        shares[suite] = min(len(wanted[suite]), left // (len(wanted) - place))
-        left -= shares[suite]
-    return shares
+        share = (ARTEFACTS - len(chosen)) // (len(wanted) - place)
+        chosen.update(sorted(wanted[suite], key=wanted[suite].__getitem__)[:share])
+    return frozenset(chosen)
 
 
 def _too_large(case: Case, limit: int) -> str:

@@ -25,8 +25,8 @@ Pass = Literal["forward", "backward", "both"]
 PASSES: tuple[Pass, ...] = get_args(Pass)
 POOL = 8
 POOL_BYTES = 1 << 28
-# Blocks of the passes that are shown beside the ranking pass last so much of its blocks: a pass of its own
-# takes part of a call, and the graphs for backward are built outside the clock at the price of a forward each.
+# Blocks of the passes that are shown beside the ranking pass last so much of its blocks: one pass is part of
+# a call, and the graphs for backward are built outside the clock at the price of a forward each.
 SIDE_SHARE = 0.5
 # Building the graphs of a backward block takes no longer than so many blocks.
 GRAPH_BLOCKS = 10

@@ -3,10 +3,9 @@
 One block calls an implementation until about `block_seconds` have passed, on a rotating pool of fresh
 clones made outside the clock, so that results cached by pointer and in-place writers flatter
 nobody. Passes: both (the ranking pass), and in shorter blocks forward and backward alone (graphs built
-outside the clock). Wall
-and process time, involuntary switches and minor faults are kept per block. The trap: correctness is
-looked at once more after timing on unseen inputs, because an implementation may be right only while
-it is watched.
+outside the clock). Wall and process time, involuntary switches and minor faults are kept per block. The
+trap: correctness is looked at once more after timing on unseen inputs, because an implementation may be
+right only while it is watched.
 """
 
 from __future__ import annotations

@@ -220,6 +220,15 @@ def test_quick_compiles_at_most_forty_artefacts_and_full_says_nothing_is_missing
     assert cells == {(v.name, shape) for v in family.variants for shape in shapes}
 
 
+def test_where_few_artefacts_are_compiled_they_are_those_of_the_first_timed_dtype(family, monkeypatch):
+    forms = [i.name for i in family.implementations if i.compiled]
+    monkeypatch.setattr("harness.sweep.ARTEFACTS", len(forms))
+    plan = planned(Sweep(devices=("cpu",)), {"cross_entropy": family})
+    asked_of = {(b.case.dtype, b.case.shape, n) for b in plan.blocks for n in b.probes if n in forms}
+    assert asked_of == {("float32", family.shapes.usual, name) for name in forms}
+    assert any("compiled trials beyond" in sentence for sentence in plan.left_out)
+
+
 def test_blocks_of_one_artefact_stay_together(quick):
     groups = quick.groups()
     artefacts = [{block.case.artefact for block in group} for group in groups]
