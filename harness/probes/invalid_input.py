@@ -20,6 +20,7 @@ import torch
 
 from harness.block import Answer, OpenBlock, reset_compiler
 from harness.calling import Bound, bind, torch_state_kept
+from harness.implementation import Implementation
 from harness.inputs import on_device
 from harness.outcome import severity
 from harness.regime import Invalid
@@ -39,11 +40,9 @@ def invalid_input(block: OpenBlock, name: str) -> Answer:
     findings: list[Finding] = []
     notes: dict[str, str] = {}
     asked = refused = uneven = 0
-    # A compiled form is one artefact per shape and thread count; it is asked where it is known to die.
-    for count in (ROWS,) if implementation.compiled else (FEW_ROWS, ROWS):
-        shape = Shape(count, block.case.classes)
-        drawn = block.drawn_at(shape)
-        if drawn is None or (implementation.skip is not None and implementation.skip(shape)):
+    for count in _counts(implementation, block.case.classes):
+        drawn = block.drawn_at(Shape(count, block.case.classes))
+        if drawn is None:
             continue
         plain = _uncompiled(block, name, *drawn) if implementation.compiled else {}
         for threads in dict.fromkeys((1, min(4, os.cpu_count() or 1))):
@@ -64,6 +63,17 @@ def invalid_input(block: OpenBlock, name: str) -> Answer:
     if implementation.compiled:
         numbers["invalid_inputs_uneven"] = float(uneven)
     return Answer("ok", "", tuple(findings), numbers, notes)
+
+
+def _counts(implementation: Implementation, classes: int) -> tuple[int, ...]:
+    """Returns the numbers of rows at which an implementation is asked.
+
+    A compiled form is one artefact per shape and thread count: it is asked where it is known to die, or,
+    where it is not to be called with so many rows, with few.
+    """
+    skip = implementation.skip
+    counts = [rows for rows in (FEW_ROWS, ROWS) if skip is None or not skip(Shape(rows, classes))]
+    return tuple(counts[-1:] if implementation.compiled else counts)
 
 
 def _uncompiled(

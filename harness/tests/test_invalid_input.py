@@ -149,6 +149,14 @@ def test_forms_that_agree_have_no_parity_to_tell():
         assert answer.numbers["invalid_inputs_uneven"] == 0
 
 
+def test_a_compiled_form_that_is_not_called_with_many_rows_is_asked_with_few():
+    answer = asked(forgets_its_check, prepare=COMPILES, skip=above(batch=1000))
+    parity = [f for f in answer.findings if f.kind == "error_parity"]
+    assert [f.group for f in parity] == [invalid.name for invalid in SUITE.invalid]
+    assert all(f"at {FEW_ROWS} rows" in f.message for f in parity)
+    assert asked(forgets_its_check, prepare=COMPILES, skip=above(batch=1)).numbers["invalid_inputs"] == 0
+
+
 def test_a_declared_skip_is_honoured():
     assert asked(clamps, skip=above(batch=1000)).numbers["invalid_inputs"] == 6
 
