@@ -126,13 +126,15 @@ class OpenBlock:
             self._bound[name] = self.bound_for(name, options)
         return self._bound[name]
 
-    def bound_for(self, name: str, options: Mapping[str, Any], *, any_shape: bool = False) -> Bound:
-        """Returns the callable of an implementation for other options (another class count).
+    def bound_for(
+        self, name: str, options: Mapping[str, Any], *, any_shape: bool = False, variant: str = ""
+    ) -> Bound:
+        """Returns the callable of an implementation for other options (another class count or variant).
 
         `any_shape` asks for one artefact over all shapes where the implementation is compiled; a
         ladder of rows would otherwise compile on every rung.
         """
-        given = self.suite.variant(self.case.variant).options
+        given = self.suite.variant(variant or self.case.variant).options
         implementation = self.suite.implementation(name)
         if any_shape and implementation.compiled:
             implementation = replace(implementation, prepare=partial(torch.compile, dynamic=True))

@@ -4,8 +4,8 @@
 two clean controls, worked examples; names in Known, Blind, Contract and Example that exist nowhere; a
 variant, regime, dtype or implementation that the quick profile never reaches; a draw that is not a function
 of the seed; an oracle that is not finite where its inputs are; a clean control with a finding; an identity
-that nobody takes. The trap: a check that was asked of nothing passes, so a suite without controls, or with
-controls that no block reaches, says so.
+that nobody takes; a Blind that excuses nothing. The trap: a check that was asked of nothing passes, so a
+suite without controls, or with controls that no block reaches, says so.
 """
 
 from __future__ import annotations
@@ -27,22 +27,25 @@ from harness.probes.accuracy import accuracy
 from harness.probes.identity import holding
 from harness.sample import Sample, Shape
 from harness.standard import row_oracle
-from harness.suite import Suite
+from harness.suite import Blind, Suite
 from harness.sweep import Sweep, planned
 from harness.trial import DEVICES, DTYPES, Case
+from harness.vacuity import covering, reaches, vacuous_checks
 
 CONTROLS = 2
 SMALL = Shape(8, 5)
 DTYPE = "float32"
 # So many blocks of the quick plan are put to the clean controls; `pytest suites/NAME.py` puts all of them.
 SHARE = 10
+# Where an entry that excuses a vacuous check is looked for: which entries are near zero depends on the draw.
+SEEDS_OF_QUICK, SEEDS_OF_FULL, LARGEST_CASE = 5, 1, 1 << 17
 
 
 def departures(suite: Suite, seed: int = 0) -> list[str]:
     """Returns what a suite owes, a sentence each; nothing for a suite that conforms.
 
-    Takes about half a second of one core. What a regime or the oracle raises on inputs of its own suite
-    goes through.
+    Takes about half a second of one core, some seconds more for a Blind that is rarely needed. What a regime
+    or the oracle raises on inputs of its own suite goes through.
     """
     plan = planned(Sweep(devices=("cpu",)), {suite.name: suite})
     return [
@@ -52,6 +55,7 @@ def departures(suite: Suite, seed: int = 0) -> list[str]:
         *_drawn(suite, seed),
         *_clean(suite, plan, seed),
         *_held(suite, seed),
+        *_excused(suite, plan, seed),
     ]
 
 
@@ -247,6 +251,47 @@ def _held(suite: Suite, seed: int) -> Iterator[str]:
                 yield f"clean control {item.name} breaks {identity.name}: {found.finding.message}"
         if not taken:
             yield f"identity {identity.name} is taken by no implementation in {DTYPE}"
+
+
+def _excused(suite: Suite, plan: Plan, seed: int) -> Iterator[str]:
+    """Yields the Blind entries in whose scope cases were judged and none of which excuses a check there.
+
+    Looked for in the quick plan over some seeds, then in the cases of the full one that are not too large.
+    """
+    left, asked = list(suite.blind), set[Blind]()
+    for seeds, full in ((SEEDS_OF_QUICK, False), (SEEDS_OF_FULL, True)):
+        if not left:
+            return
+        if full:
+            plan = planned(Sweep(devices=("cpu",), profile="full"), {suite.name: suite})
+        for each in range(seed, seed + seeds):
+            _strike_out(left, asked, suite, plan, each)
+    for entry in left:
+        if entry in asked:
+            yield (
+                f"Blind({entry.reason!r}) excuses no check of the quick plan, nor of the full one; remove it "
+                "or narrow its scope"
+            )
+
+
+def _strike_out(left: list[Blind], asked: set[Blind], suite: Suite, plan: Plan, seed: int) -> None:
+    """Takes the entries that excuse a check of the plan out of `left`; puts those it reaches into `asked`."""
+    for block in plan.blocks:
+        case = block.case
+        facts = {"variant": case.variant, "regime": case.regime, "dtype": case.dtype}
+        inside = {entry for entry in left if reaches(entry, facts)}
+        if not inside or case.batch * case.classes > LARGEST_CASE:
+            continue
+        opened = OpenBlock(suite, case, seed)
+        names = [name for name, probes in block.probes.items() if "accuracy" in probes]
+        # One truth for each definition of the loss.
+        stands = {id(stand): stand for stand in map(opened.standard, names)}.values()
+        for stand in stands:
+            asked |= inside
+            met = set(covering(vacuous_checks(stand), suite.blind, facts))
+            left[:] = [entry for entry in left if entry not in met]
+        if not left:
+            return
 
 
 def main(references: list[str]) -> int:

@@ -88,13 +88,13 @@ def draw(case: Case, suite: Suite, *, seed: int, repeat: int = 0) -> tuple[Sampl
 def draw_rung(
     ladder: Ladder, value: float, case: Case, suite: Suite, *, seed: int
 ) -> tuple[Sample, dict[str, Any]]:
-    """Returns the rounded CPU sample of a ladder at `value` and the options of the case."""
+    """Returns the rounded CPU sample of a ladder at `value` and the options of its variant or the case's."""
     dtype = dtype_named(case.dtype)
-    variant = suite.variant(case.variant)
-    generator = generator_for(seed, case.suite, case.variant, ladder.name, case.dtype, case.classes)
+    variant = suite.variant(ladder.variant or case.variant)
+    generator = generator_for(seed, case.suite, variant.name, ladder.name, case.dtype, case.classes)
     drawn = ladder.sample(value, ladder.shape(value, case.shape), torch.finfo(dtype), generator)
     options = resolved_options(suite, variant, drawn.shape, dtype)
-    if variant.adapt is not None:
+    if variant.adapt is not None and not ladder.variant:
         drawn = variant.adapt(drawn, options, generator)
     return rounded(drawn, dtype), options
 

@@ -118,7 +118,9 @@ class Ladder:
     `question` is "failure" (a finding of severity error) or "dead_gradient"; the first failing pair of
     rungs is bisected until it is closer than `resolution` or than `relative` times the value, unless
     both are 0. `names` is what a value means, with its unit; `batch_is_value` marks a ladder of rows,
-    `classes_is_value` one of classes.
+    `classes_is_value` one of classes. `variant` names the options under which it is climbed whatever the
+    case, beside the ladders of the usual variant; its samples are then what these options take, and nothing
+    adapts them (adapted rows would not repeat).
     """
 
     name: str
@@ -132,6 +134,7 @@ class Ladder:
     relative: float = 0.0
     batch_is_value: bool = False
     classes_is_value: bool = False
+    variant: str = ""
 
     @property
     def counts(self) -> bool:

@@ -228,6 +228,10 @@ class Suite:
                     )
                 )
 
+        for ladder in self.ladders:
+            if ladder.variant:
+                call_of_it = f"{call}: Ladder({ladder.name!r}, variant={ladder.variant!r})"
+                by_name(call_of_it, "variant", self.variants, ladder.variant)
         for identity in self.identities:
             call_of_it = f"{call}: Identity({identity.name!r}, variant={identity.variant!r})"
             by_name(call_of_it, "variant", self.variants, identity.variant)

@@ -12,7 +12,7 @@ zeros under one regime looks as green as all others, so the run itself has to sa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,9 +59,27 @@ def declared(found: Iterable[Vacuous], blind: Iterable[Blind], facts: Mapping[st
     """Yields the vacuous checks with the suite's own reasons put where it declares one."""
     entries = tuple(blind)
     for item in found:
-        known = {**facts, "check": item.check, "null": item.null}
-        entry = next((entry for entry in entries if entry.covers(known)), None)
-        yield item if item.declared or entry is None else replace(item, declared=entry.reason)
+        entry = _entry_for(item, entries, facts)
+        yield item if entry is None else replace(item, declared=entry.reason)
+
+
+def covering(found: Iterable[Vacuous], blind: Iterable[Blind], facts: Mapping[str, str]) -> Iterator[Blind]:
+    """Yields the entry that excuses a vacuous check, for every check that is excused by no rule."""
+    entries = tuple(blind)
+    for item in found:
+        entry = _entry_for(item, entries, facts)
+        if entry is not None:
+            yield entry
+
+
+def reaches(entry: Blind, facts: Mapping[str, str]) -> bool:
+    """Tells whether an entry speaks of cases with these facts, of whatever check and null answer."""
+    return replace(entry, check=(), null=()).covers({**facts, "check": "", "null": ""})
+
+
+def _entry_for(item: Vacuous, entries: Sequence[Blind], facts: Mapping[str, str]) -> Blind | None:
+    known = {**facts, "check": item.check, "null": item.null}
+    return None if item.declared else next((entry for entry in entries if entry.covers(known)), None)
 
 
 def notes_of(found: Iterable[Vacuous]) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Where does it break? The first wrong value of each ladder, and exact counts over 16-bit dtypes.
 
-A ladder's number is the first failing value met on the way up, bisected; an exhaustive count is over
-every finite value of a 16-bit dtype and is therefore exact. Implementations that break alike share a
-row. The trap: a ladder that was climbed to its top without a failure has no number, and "not run" has
-none either, so both are words.
+A ladder's number is the first failing value met on the way up, bisected; an exhaustive count is over every
+finite value of a 16-bit dtype and is therefore exact. Where a loss has several gradients each has a row of
+its own, in place of one for all. Implementations that break alike share a row. The trap: a ladder that was
+climbed to its top without a failure has no number, and "not run" has none either, so both are words.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 from harness import units
+from harness.columns import parted
 from harness.results import EXHAUSTIVE_PREFIX, LADDER_PREFIXES
 from reports.declared import Declared
 from reports.folding import folded, names_in_words
@@ -23,15 +24,16 @@ from reports.table import Cell, Table, cells, rights
 # In the order of a reader's questions: what is wrong first, then how, then what is lost.
 _HAPPENS = {
     "loss_fails_": "loss wrong",
-    "gradient_fails_": "gradient wrong",
+    "gradient_fails_": "gradient{of} wrong",
     "first_failing_": "stops being right",
     "first_nonfinite_": "NaN or inf",
-    "first_dead_": "gradient is 0",
+    "first_dead_": "gradient{of} is 0",
 }
 _SPLIT = ("loss_fails_", "gradient_fails_")
 _WHOLE = "first_failing_"
 _INPUTS = "inputs"
-_Key = tuple[str, str, str, str]
+# Suite, device, ladder, what happens by its prefix, and the input whose gradient it happens to.
+_Key = tuple[str, str, str, str, str]
 
 
 def breaks(rows: Sequence[Record], declared: Declared) -> Table | None:
@@ -39,7 +41,7 @@ def breaks(rows: Sequence[Record], declared: Declared) -> Table | None:
     found: dict[_Key, dict[str, dict[str, float]]] = {}
     climbed: set[tuple[str, str, str, str]] = set()
     climbs = [
-        (name, prefix, name.removeprefix(prefix))
+        (name, prefix, *parted(name.removeprefix(prefix)))
         for name in ladder_names(rows)
         for prefix in LADDER_PREFIXES
         if name.startswith(prefix)
@@ -49,9 +51,12 @@ def breaks(rows: Sequence[Record], declared: Declared) -> Table | None:
             continue
         case, name = row.trial.case, row.trial.implementation
         climbed.add((case.suite, case.device, name, case.dtype))
-        for column, prefix, ladder in climbs:
-            if column in row.numbers and not _said_elsewhere(row, prefix, ladder):
-                place = found.setdefault((case.suite, case.device, ladder, prefix), {}).setdefault(name, {})
+        # Which of its columns are told of one gradient each.
+        parts = {parted(column)[0] for column in row.numbers if parted(column)[1]}
+        for column, prefix, ladder, tensor in climbs:
+            if column in row.numbers and column not in parts and not _said_elsewhere(row, prefix, ladder):
+                key = (case.suite, case.device, ladder, prefix, tensor)
+                place = found.setdefault(key, {}).setdefault(name, {})
                 place[case.dtype] = _first(place.get(case.dtype), row.numbers[column])
     if not found:
         return None
@@ -59,8 +64,8 @@ def breaks(rows: Sequence[Record], declared: Declared) -> Table | None:
     table = []
     above: tuple[str, ...] = ()
     prefixes = list(_HAPPENS)
-    for (suite, device, ladder, prefix), makers in sorted(
-        found.items(), key=lambda item: (item[0][:3], prefixes.index(item[0][3]))
+    for (suite, device, ladder, prefix, tensor), makers in sorted(
+        found.items(), key=lambda item: (item[0][:3], prefixes.index(item[0][3]), item[0][4])
     ):
         family = declared.families.get(suite)
         meaning = family.ladders.get(ladder, "") if family else ""
@@ -68,7 +73,7 @@ def breaks(rows: Sequence[Record], declared: Declared) -> Table | None:
         if (suite, device, ladder) == above:
             head = Cell("")
         above = (suite, device, ladder)
-        what = Cell(_HAPPENS[prefix])
+        what = Cell(_HAPPENS[prefix].format(of=f" of {tensor}" if tensor else ""))
         ordered = sorted(makers, key=lambda name, suite=suite: declared.maker(suite, name).place)  # type: ignore[misc]
         lines = [
             (

@@ -12,12 +12,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from harness.columns import parted
 from harness.results import LADDER_PREFIXES, QUANTITIES, NumberClass, number_class
 from harness.run import Run
 from harness.trial import AXES
 from reports.ranking import Group, Standing, group_of, standings
 from reports.ratios import DERIVED
-from reports.records import Record, exhaustive_names, ladder_names, records, unlisted_names
+from reports.records import (
+    Record,
+    exhaustive_names,
+    gradient_names,
+    ladder_names,
+    records,
+    unlisted_names,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,9 +56,14 @@ def number_columns(rows: Sequence[Record]) -> list[str]:
 
 
 def meanings(rows: Sequence[Record]) -> list[tuple[str, str]]:
-    """Returns name and meaning of the number columns: quantities, ratios, ladders, counts, unlisted ones."""
+    """Returns name and meaning of the number columns: quantities, ratios, ladders, counts, unlisted ones.
+
+    The quantities of one gradient among several come after all quantities.
+    """
+    told = {each.name: f"{each.about} [{each.unit}]" for each in (*QUANTITIES, *DERIVED)}
     return [
-        *((each.name, f"{each.about} [{each.unit}]") for each in (*QUANTITIES, *DERIVED)),
+        *told.items(),
+        *((name, f"{told[parted(name)[0]]}, {_alone(name)}") for name in gradient_names(rows)),
         *((name, _of_ladder(name)) for name in ladder_names(rows)),
         *((name, _of_count(name)) for name in sorted(exhaustive_names(rows))),
         *((name, UNLISTED) for name in unlisted_names(rows)),
@@ -59,9 +72,13 @@ def meanings(rows: Sequence[Record]) -> list[tuple[str, str]]:
 
 def _of_ladder(name: str) -> str:
     prefix = next(prefix for prefix in LADDER_PREFIXES if name.startswith(prefix))
-    return (
-        f"{_RUNGS[prefix]} ladder {name.removeprefix(prefix)!r}; absent: none, or not climbed [as the ladder]"
-    )
+    ladder, tensor = parted(name.removeprefix(prefix))
+    told = f"{_RUNGS[prefix]} ladder {ladder!r}{f', {_alone(name)}' if tensor else ''}"
+    return f"{told}; absent: none, or not climbed [as the ladder]"
+
+
+def _alone(name: str) -> str:
+    return f"of the gradient of {parted(name)[1]!r} alone"
 
 
 def _of_count(name: str) -> str:

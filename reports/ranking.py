@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from harness import units
+from harness.columns import parted
 from harness.outcome import KINDS
 from harness.results import INCOMPLETE, LADDER_PREFIXES, SEVERITIES
 from reports.conditioning import OVER_INPUTS, conditioned, digitless, inputs_words, told_in_inputs
@@ -282,8 +283,9 @@ def _limits(rows: Sequence[Record]) -> tuple[str, ...]:
     for row in rows:
         if row.ran("overflow"):
             for name, value in row.numbers.items():
-                if name.startswith(DYING) and math.isfinite(value):
-                    ladder = name.removeprefix(DYING)
+                ladder, tensor = parted(name.removeprefix(DYING))
+                # The plain number is the lowest of those of the gradients.
+                if name.startswith(DYING) and not tensor and math.isfinite(value):
                     lowest[ladder] = min(value, lowest.get(ladder, math.inf))
     return tuple(
         f"gradient dead from {ladder} {units.threshold(value)}" for ladder, value in sorted(lowest.items())

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from harness.columns import parted
 from harness.outcome import outcome, ranked, trial_status
 from harness.results import (
     EXHAUSTIVE_PREFIX,
@@ -112,8 +113,17 @@ def exhaustive_names(rows: Iterable[Record]) -> list[str]:
     return list(names)
 
 
+def gradient_names(rows: Iterable[Record]) -> list[str]:
+    """Returns the names of the quantities of one gradient among several, sorted."""
+    listed = {quantity.name for quantity in QUANTITIES}
+    names = {name for row in rows for name in row.numbers}
+    return sorted(name for name in names if name not in listed and parted(name)[0] in listed)
+
+
 def unlisted_names(rows: Iterable[Record]) -> list[str]:
     """Returns the names of numbers that QUANTITIES, ratios, ladders and counts do not explain, sorted.
+
+    A quantity of one gradient is explained by the quantity.
 
     A probe of a newer version, or of a plug-in, may measure what this version has no words for.
     """
@@ -123,7 +133,7 @@ def unlisted_names(rows: Iterable[Record]) -> list[str]:
     for row in rows:
         (climbed if "overflow" in row.answers else others).update(row.numbers)
     ladders = {name for name in climbed if name.startswith((*LADDER_PREFIXES, EXHAUSTIVE_PREFIX))}
-    return sorted((climbed | others) - ladders - listed)
+    return sorted(name for name in (climbed | others) - ladders if parted(name)[0] not in listed)
 
 
 def _key(trial: Trial) -> tuple[object, ...]:

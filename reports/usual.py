@@ -2,7 +2,8 @@
 
 Per implementation and dtype the regime with the highest median is shown, every regime is in results.csv.
 The trap: a regime in which an answer is NaN has no error to rank, so such regimes are named apart and
-the worst is taken over the others, never over all with the NaN skipped in silence.
+the worst is taken over the others, never over all with the NaN skipped in silence. Of several gradients
+the error is the worst one's, and a bias of any of them is one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 from harness import units
+from harness.columns import of_gradient, parted
 from reports.folding import folded, names_in_words
 from reports.records import Record
 from reports.speed import dtype_order
@@ -20,6 +22,7 @@ PROBE = "spread"
 # A mean this many standard errors from 0, and this many ulp, is called a bias.
 SURE, LEAST_ULPS = 3.0, 0.5
 _MEDIAN = "norm_error_median"
+_BIAS, _BIAS_ERROR = "bias_ulps", "bias_standard_error_ulps"
 
 
 def usual_error(rows: Sequence[Record]) -> Table | None:
@@ -50,7 +53,8 @@ def usual_error(rows: Sequence[Record]) -> Table | None:
         table,
         rights(3, 4, 5, 6),
         f"Reported, never judged. Bias is the mean signed error of the gradient entries; “biased” is a "
-        f"mean beyond {SURE:g} standard errors and {LEAST_ULPS:g} ulp, which noise does not explain. Over "
+        f"mean beyond {SURE:g} standard errors and {LEAST_ULPS:g} ulp, which noise does not explain. Of a "
+        "loss with several gradients the worst one is told, and the bias that stands out most. Over "
         "baseline and over upcast: the largest gradient error over that of the baseline, or of the "
         "implementation upcast, in the same case, both at least 0.5 ulp. Every regime is in results.csv.",
     )  # fmt: skip
@@ -77,8 +81,8 @@ def _line(rows: Sequence[Record]) -> tuple[float, tuple[Cell, ...]]:
     numbers, case = worst.numbers, worst.trial.case
     return numbers[_MEDIAN], (
         Cell(case.regime, "", f"{case.variant}, {units.count(case.batch)} × {units.count(case.classes)}"),
-        Cell(units.number(numbers[_MEDIAN], 2), "", _span(worst)),
-        Cell(_bias(worst)),
+        Cell(units.number(numbers[_MEDIAN], 2), "", _span(worst), _medians(worst)),
+        _bias(worst),
         *(
             Cell(_times(numbers.get(f"gradient_ratio_to_{name}")))
             for name in ("baseline", "upcast")
@@ -88,20 +92,51 @@ def _line(rows: Sequence[Record]) -> tuple[float, tuple[Cell, ...]]:
 
 
 def _biased(row: Record) -> bool:
-    mean, error = (row.numbers.get(name, math.nan) for name in ("bias_ulps", "bias_standard_error_ulps"))
-    return math.isfinite(mean) and math.isfinite(error) and abs(mean) > max(SURE * error, LEAST_ULPS)
+    for column in (_BIAS, *(of_gradient(_BIAS, tensor) for tensor in _tensors(row, _BIAS))):
+        mean, error = _bias_of(row, column)
+        if math.isfinite(mean) and math.isfinite(error) and abs(mean) > max(SURE * error, LEAST_ULPS):
+            return True
+    return False
 
 
-def _bias(row: Record) -> str:
-    mean, error = (row.numbers.get(name) for name in ("bias_ulps", "bias_standard_error_ulps"))
-    if mean is None or error is None:
-        return ""
+def _bias_of(row: Record, column: str) -> tuple[float, float]:
+    """Returns mean and standard error, NaN where there is none."""
+    tensor = parted(column)[1]
+    other = of_gradient(_BIAS_ERROR, tensor) if tensor else _BIAS_ERROR
+    return row.numbers.get(column, math.nan), row.numbers.get(other, math.nan)
+
+
+def _tensors(row: Record, column: str) -> list[str]:
+    """Returns the inputs whose gradients have a column of their own."""
+    return [parted(name)[1] for name in row.numbers if parted(name)[0] == column and parted(name)[1]]
+
+
+def _bias(row: Record) -> Cell:
+    """Returns the bias that stands out most; those of the gradients one by one are its tooltip."""
+    if _BIAS not in row.numbers or _BIAS_ERROR not in row.numbers:
+        return Cell("")
+    each = [
+        f"{tensor}: {_plus_minus(*_bias_of(row, of_gradient(_BIAS, tensor)))}"
+        for tensor in _tensors(row, _BIAS)
+    ]
+    return Cell(_plus_minus(*_bias_of(row, _BIAS)), title="\n".join(each))
+
+
+def _plus_minus(mean: float, error: float) -> str:
     return f"{units.number(mean, 2)} ± {units.number(error, 2)}"
 
 
 def _span(row: Record) -> str:
     low, high = (row.numbers.get(f"norm_error_{name}") for name in ("low", "high"))
     return "" if low is None or high is None else f"{units.number(low, 2)} to {units.number(high, 2)}"
+
+
+def _medians(row: Record) -> str:
+    """Returns the median of each gradient where there are several, a line each."""
+    return "\n".join(
+        f"{tensor}: {units.number(row.numbers[of_gradient(_MEDIAN, tensor)], 2)}"
+        for tensor in _tensors(row, _MEDIAN)
+    )
 
 
 def _times(value: float | None) -> str:

@@ -167,13 +167,14 @@ def _text(result: Result) -> Iterable[str]:
 
 
 def _numbers(result: Result) -> Iterable[tuple[str, str]]:
+    from harness.columns import parted
     from harness.results import LADDER_PREFIXES, QUANTITIES
     from harness.units import number, threshold
 
     units = {quantity.name: quantity.unit for quantity in QUANTITIES}
     for name, measured in result.numbers.items():
         text = threshold(measured) if name.startswith(LADDER_PREFIXES) else number(measured)
-        yield name, f"{text} {units.get(name, '')}".rstrip()
+        yield name, f"{text} {units.get(parted(name)[0], '')}".rstrip()
 
 
 def _said(finding: Finding) -> str:

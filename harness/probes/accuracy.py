@@ -1,13 +1,16 @@
 """Is it right? The rounded inputs go to implementation and oracle; every number is compared.
 
 Loss and every gradient entry are judged by the strict rule, in groups; metrics A1-A6 are reported
-beside. The trap: statistics of a result with a NaN where the truth is finite are NaN, not the
-statistics of the rest, else the worst implementation shows the best numbers.
+beside. Where a loss has several gradients a column is about the one that does worst by it, statistic by
+statistic: pooled, the entries of a large weight would bury the few of a bias. The trap: statistics of a
+result with a NaN where the truth is finite are NaN, not the statistics of the rest, else the worst
+implementation shows the best numbers; and a gradient that is so takes those of the others with it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +18,7 @@ import numpy as np
 
 from harness.block import Answer, OpenBlock
 from harness.calling import failure
+from harness.columns import of_gradient
 from harness.judge import Judgement, Yardstick
 from harness.metrics import Spread, spread
 from harness.observation import Observation, observe
@@ -25,6 +29,8 @@ from harness.results import Finding
 from harness.standard import Standard
 
 NAME = "accuracy"
+# The column that has one of each gradient beside it.
+LARGEST = "gradient_ulps"
 
 
 def accuracy(block: OpenBlock, name: str) -> Answer:
@@ -44,18 +50,34 @@ def accuracy(block: OpenBlock, name: str) -> Answer:
 
 
 def numbers_of(seen: Observation, stand: Standard) -> dict[str, float]:
-    """Returns metrics A1-A6 of an observation; a spurious NaN or infinity makes its maxima so."""
+    """Returns metrics A1-A6 of an observation; a spurious NaN or infinity makes its maxima so.
+
+    Several gradients have the largest error of each beside the plain columns: `gradient_ulps/variance`.
+    """
     if seen.loss is None or seen.loss_judgement is None or seen.gradients is None:
         return {}
     numbers = _loss_numbers(seen.loss, seen.loss_judgement, stand)
     assert seen.gradient_judgements is not None
-    for tensor, got in seen.gradients.items():
-        # The first differentiated input names the columns; further ones are judged all the same.
-        if tensor == stand.sample.gradients[0]:
-            numbers |= _gradient_numbers(
-                got, seen.gradient_judgements[tensor], stand.gradients[tensor], stand
-            )
+    each = {
+        tensor: _gradient_numbers(got, seen.gradient_judgements[tensor], tensor, stand)
+        for tensor, got in seen.gradients.items()
+    }
+    numbers |= _worst(tuple(each.values()))
+    if len(stand.gradients) > 1:
+        for tensor, found in each.items():
+            if LARGEST in found:
+                numbers[of_gradient(LARGEST, tensor)] = found[LARGEST]
     return numbers
+
+
+def _worst(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Returns the worst of every statistic over the gradients; a signed one keeps its sign."""
+    largest = [numbers[LARGEST] for numbers in each if LARGEST in numbers]
+    lost = [value for value in largest if not math.isfinite(value)]
+    if lost:
+        return {LARGEST: math.nan if any(map(math.isnan, lost)) else math.inf}
+    names = dict.fromkeys(name for numbers in each for name in numbers)
+    return {name: max((n[name] for n in each if name in n), key=abs) for name in names}
 
 
 def _loss_numbers(got: Array, judgement: Judgement, stand: Standard) -> dict[str, float]:
@@ -126,28 +148,26 @@ def _sums(key: _ByIdentity) -> tuple[float, float]:
     return exact_sum(np.abs(key.rows.losses)), abs(exact_sum(key.rows.denominator))
 
 
-def _gradient_numbers(
-    got: Array, judgement: Judgement, stick: Yardstick, stand: Standard
-) -> dict[str, float]:
+def _gradient_numbers(got: Array, judgement: Judgement, tensor: str, stand: Standard) -> dict[str, float]:
+    stick = stand.gradients[tensor]
     if not _countable(stick).any():
         return {}
     unlike = _unlike(stick, got)
     if unlike is not None:
-        return {"gradient_ulps": unlike}
+        return {LARGEST: unlike}
     form, truth = stick.form, stick.truth
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         in_ulps = judgement.errors / stick.spacing
         ulps: Spread = spread(_finite(in_ulps))
         half = form.smallest_subnormal / 2
         eta = judgement.errors / (form.roundoff * stick.sensitivity + half)
-        scale = stand.truth.row_scale.reshape(-1, *([1] * (truth.ndim - 1)))
-        floor = judgement.errors / (form.roundoff * np.maximum(scale, np.abs(truth)))
+        floor = judgement.errors / (form.roundoff * np.maximum(_scale(tensor, stand), np.abs(truth)))
         signed = stick.off(got) / stick.spacing
         # Errors of entries that are 0 count in the smallest numbers there are.
         bias = float(np.mean(_finite(signed))) if np.isfinite(signed).any() else math.nan
     normal = np.abs(truth) >= form.smallest_normal
     numbers = {
-        "gradient_ulps": ulps.largest,
+        LARGEST: ulps.largest,
         "gradient_ulps_median": ulps.median,
         "gradient_ulps_p99": ulps.p99,
         "gradient_eta": _largest(eta),
@@ -162,6 +182,15 @@ def _gradient_numbers(
         if inside.size and short in ("target", "off_target", "tail", "ignored"):
             numbers[f"{short}_ulps"] = _largest(inside)
     return {key: value for key, value in numbers.items() if not math.isnan(value)}
+
+
+def _scale(tensor: str, stand: Standard) -> Array:
+    """Returns what reduction and weight make of a gradient of 1, in a shape that fits the gradient."""
+    scale = stand.truth.row_scale
+    if tensor in stand.truth.shared:
+        # A row adds its features times a gradient of this scale.
+        return stand.row_truth.shared[tensor].largest(scale)
+    return scale.reshape(-1, *([1] * (stand.gradients[tensor].truth.ndim - 1)))
 
 
 def _row_numbers(got: Array, truth: Array) -> dict[str, float]:
@@ -187,6 +216,8 @@ def _countable(stick: Yardstick) -> Array:
 
 def _unlike(stick: Yardstick, got: Array) -> float | None:
     """Returns NaN or infinity when a result is so where the truth is finite; NaN is worse."""
+    if np.isfinite(got).all():
+        return None
     answers = got[stick.defined & ~stick.infinite]
     if np.isnan(answers).any():
         return math.nan
@@ -194,7 +225,9 @@ def _unlike(stick: Yardstick, got: Array) -> float | None:
 
 
 def _finite(values: Array) -> Array:
-    return np.asarray(values[np.isfinite(values)])
+    """Returns the finite numbers in one row; without a copy where all are, which is the rule."""
+    known = np.isfinite(values)
+    return values.reshape(-1) if known.all() else np.asarray(values[known])
 
 
 def _largest(values: Array) -> float:

@@ -3,20 +3,22 @@
 A rung fails when a finding of severity error appears (question "failure") or when a gradient is
 returned as 0 that is a normal number (question "dead_gradient"). The first failing pair of rungs is
 bisected; where it blows up later than it first fails, that value is found as well, and so are the first
-failing loss and gradient. In 16 bits the suite's exhaustive questions follow. The trap: failure
-need not be monotone, so the number is the first failing value *met on the way up*, and the rungs
-below it were seen to be right.
+failing loss and gradient. Where a loss has several gradients each has its own number
+(`gradient_fails_scale/variance`, `first_dead_gap/weight`) and the plain one is the lowest of them. In 16
+bits the suite's exhaustive questions follow. The trap: failure need not be monotone, so the number is the
+first failing value *met on the way up*, and the rungs below it were seen to be right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 
 from harness.block import Answer, OpenBlock
-from harness.calling import Bound, failure
+from harness.calling import Bound, admission, failure
+from harness.columns import gradient_in, of_gradient
 from harness.inputs import dtype_named
 from harness.judge import Defect
 from harness.observation import Observation, observe
@@ -40,12 +42,17 @@ class Event:
 NONFINITE = ("spurious_nan", "spurious_overflow", "nan_leak")
 FAILING = Event("first_failing", lambda f: f.severity == "error")
 BLOWING_UP = Event("first_nonfinite", lambda f: f.kind in NONFINITE)
-# Numbers only: the finding is the first failure, whichever side it is on.
 LOSS_FAILING = Event("loss_fails", lambda f: f.severity == "error" and f.group == "loss")
-GRADIENT_FAILING = Event(
-    "gradient_fails", lambda f: f.severity == "error" and f.group not in ("loss", "call", "inputs")
-)
-DYING = Event("first_dead", lambda f: f.kind == "dead_gradient")
+
+
+def gradient_failing(tensor: str) -> Event:
+    """Returns the event of an error in the gradient of one input."""
+    return Event("gradient_fails", lambda f: f.severity == "error" and gradient_in(f.group) == tensor)
+
+
+def dying(tensor: str) -> Event:
+    """Returns the event of a gradient of one input that is 0 and should not be."""
+    return Event("first_dead", lambda f: f.kind == "dead_gradient" and gradient_in(f.group) == tensor)
 
 
 class Climb:
@@ -55,13 +62,19 @@ class Climb:
         self._block, self._name, self._ladder, self._callables = block, name, ladder, callables
         self._seen: dict[float, Observation] = {}
         self._wrong: dict[float, tuple[Defect | Finding, ...]] = {}
+        self._finfo = torch.finfo(dtype_named(block.case.dtype))
 
-    def first(self, event: Event) -> tuple[float, Finding] | None:
-        """Returns the first value at which an event is met on the way up, and its finding."""
-        finfo = torch.finfo(dtype_named(self._block.case.dtype))
+    @property
+    def differentiated(self) -> tuple[str, ...]:
+        """The inputs whose gradients are asked for on this ladder."""
+        lowest = next(iter(self._ladder.rungs(self._finfo)), None)
+        return () if lowest is None else self._block.rung(self._ladder, lowest, self._name).sample.gradients
+
+    def first(self, event: Event) -> float | None:
+        """Returns the first value at which an event is met on the way up."""
         skip = self._block.suite.implementation(self._name).skip
         below: float | None = None
-        for value in self._ladder.rungs(finfo):
+        for value in self._ladder.rungs(self._finfo):
             if self._ladder.counts and skip and skip(self._ladder.shape(value, Shape(1, 1))):
                 return None
             if self._asked(value).status != "ok":
@@ -77,12 +90,13 @@ class Climb:
             self._wrong[value] = (*seen.defects, *seen.findings)
         return any(map(event.is_met, self._wrong[value]))
 
-    def _finding(self, value: float, event: Event) -> Finding:
-        """Returns what met an event with its witness, which nobody needs of the other rungs."""
+    def finding(self, value: float, event: Event) -> Finding:
+        """Returns what met an event at a value, on the ladder and with its witness: one costs a proof."""
         seen, stand = self._asked(value), self._block.rung(self._ladder, value, self._name)
-        return next(f for f in (*seen.described(stand, NAME), *seen.findings) if event.is_met(f))
+        met = next(f for f in (*seen.described(stand, NAME), *seen.findings) if event.is_met(f))
+        return _on_ladder(self._ladder, value, met)
 
-    def _bisected(self, below: float | None, above: float, event: Event) -> tuple[float, Finding]:
+    def _bisected(self, below: float | None, above: float, event: Event) -> float:
         resolution, relative = self._ladder.resolution, self._ladder.relative
         if below is not None and (resolution or relative):
             while above - below > max(resolution, relative * above):
@@ -94,7 +108,7 @@ class Climb:
                     above = middle
                 else:
                     below = middle
-        return above, self._finding(above, event)
+        return above
 
     def _asked(self, value: float) -> Observation:
         if value not in self._seen:
@@ -102,7 +116,9 @@ class Climb:
             # Options hold tensors of the rung's class count; equal ones share a callable and artefact.
             key = repr(sorted(stand.options.items(), key=lambda item: item[0]))
             if key not in self._callables:
-                self._callables[key] = self._block.bound_for(self._name, stand.options, any_shape=True)
+                self._callables[key] = self._block.bound_for(
+                    self._name, stand.options, any_shape=True, variant=self._ladder.variant
+                )
             case = self._block.case
             self._seen[value] = observe(
                 self._callables[key], stand, case.dtype, case.device, NAME, described_defects=False
@@ -115,20 +131,14 @@ def overflow(block: OpenBlock, name: str) -> Answer:
     numbers: dict[str, float] = {}
     findings: list[Finding] = []
     callables: dict[str, Bound] = {}
-    contract = block.suite.implementation(name).contract
-    unreduced = block.suite.variant(block.case.variant).options.get("reduction") == "none"
     for ladder in block.suite.ladders:
-        if (ladder.batch_is_value and unreduced) or contract.takes_out(f"ladder {ladder.name}"):
+        if not _is_asked(block, name, ladder):
             continue
         climb = Climb(block, name, ladder, callables)
         try:
-            dying = ladder.question == "dead_gradient"
-            for event in (DYING,) if dying else (FAILING, BLOWING_UP, LOSS_FAILING, GRADIENT_FAILING):
-                met = climb.first(event)
-                if met is not None:
-                    numbers[f"{event.prefix}_{ladder.name}"] = met[0]
-                    if event not in (LOSS_FAILING, GRADIENT_FAILING):
-                        findings.append(_on_ladder(ladder, *met))
+            for column, value, told in _climbed(climb, ladder):
+                numbers[column] = value
+                findings += () if told is None else (climb.finding(value, told),)
         except Exception as error:
             status, reason = failure(error)
             return Answer(status or "error", reason, tuple(findings), numbers)
@@ -137,6 +147,50 @@ def overflow(block: OpenBlock, name: str) -> Answer:
         numbers |= counted
         findings += seen
     return Answer("ok", "", tuple(_distinct(findings)), numbers)
+
+
+def _is_asked(block: OpenBlock, name: str, ladder: Ladder) -> bool:
+    """Tells whether an implementation climbs a ladder in this case."""
+    suite, case, item = block.suite, block.case, block.suite.implementation(name)
+    variant = ladder.variant or case.variant
+    unreduced = suite.variant(variant).options.get("reduction") == "none"
+    if (ladder.batch_is_value and unreduced) or item.contract.takes_out(f"ladder {ladder.name}"):
+        return False
+    if not ladder.variant:
+        return True
+    here = case.variant in (suite.variants[0].name, ladder.variant)
+    return here and admission(suite, item, replace(case, variant=variant)) is None
+
+
+def _climbed(climb: Climb, ladder: Ladder) -> Iterator[tuple[str, float, Event | None]]:
+    """Yields the numbers of a ladder by name, each with the event whose finding is to be told, if any.
+
+    Failing sides are numbers only: the finding is the first failure, whichever side it is on.
+    """
+    if ladder.question == "dead_gradient":
+        yield from _of_gradients(climb, ladder, dying, told=True)
+        return
+    for event in (FAILING, BLOWING_UP, LOSS_FAILING):
+        value = climb.first(event)
+        if value is not None:
+            yield f"{event.prefix}_{ladder.name}", value, None if event is LOSS_FAILING else event
+    yield from _of_gradients(climb, ladder, gradient_failing, told=False)
+
+
+def _of_gradients(
+    climb: Climb, ladder: Ladder, event_of: Callable[[str], Event], *, told: bool
+) -> Iterator[tuple[str, float, Event | None]]:
+    """Yields the lowest value over the gradients, and where there are several the value of each."""
+    events = {tensor: event_of(tensor) for tensor in climb.differentiated}
+    values = {tensor: value for tensor, event in events.items() if (value := climb.first(event)) is not None}
+    if not values:
+        return
+    earliest = min(values, key=lambda tensor: values[tensor])
+    column = f"{events[earliest].prefix}_{ladder.name}"
+    yield column, values[earliest], events[earliest] if told else None
+    if len(events) > 1:
+        for tensor, value in values.items():
+            yield of_gradient(column, tensor), value, None
 
 
 def _on_ladder(ladder: Ladder, value: float, met: Finding) -> Finding:

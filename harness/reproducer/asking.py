@@ -58,6 +58,8 @@ class _Search:
         self._suite, self._trial, self._finding, self._seed = suite, trial, finding, seed
         self._implementation: Implementation = suite.implementation(trial.implementation)
         self._selection = selection
+        # Of the options that are asked: a ladder may name its own.
+        self._variant = trial.case.variant
         self._count = 0
 
     def _first(self, anchor: int | None) -> list[list[int]]:
@@ -77,7 +79,7 @@ class _Search:
             finding=self._finding,
             seen=seen,
             stand=stand,
-            given=self._suite.variant(self._trial.case.variant).options,
+            given=self._suite.variant(self._variant).options,
             rows_drawn=self._count,
             kept=tuple(kept),
             seed=self._seed,
@@ -109,6 +111,7 @@ class ByObservation(_Search):
         elif on_ladder:
             ladder = next(one for one in suite.ladders if one.name == finding.witness["ladder"])
             value = float.fromhex(finding.witness["value"])
+            self._variant = ladder.variant or self._variant
             stand = block.rung(ladder, value, trial.implementation)
             self._sample, self._options = stand.sample, stand.options
         else:
@@ -116,7 +119,9 @@ class ByObservation(_Search):
         self._count = _rows_of(self._sample)
         self._bound: Bound | Exception
         try:
-            self._bound = block.bound_for(trial.implementation, self._options, any_shape=on_ladder)
+            self._bound = block.bound_for(
+                trial.implementation, self._options, any_shape=on_ladder, variant=self._variant
+            )
         except Exception as error:
             self._bound = error
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.probes.protocol import edges, layouts
-from harness.probes.protocol.calls import random_upstream  # the same draw as the probe's
+from harness.probes.protocol.calls import SOME_INPUTS, random_upstream  # the same draw as the probe's
 from harness.reproducer.assertion import NUMERIC, Asked, about, asserted, number, plainly
 from harness.reproducer.retelling import Retelling, Rows
 from harness.reproducer.scene import Scene
@@ -108,31 +108,36 @@ def _in_mode(mode: str) -> Callable[[Scene], list[str]]:
     return lines
 
 
-def _one_at_a_time(scene: Scene) -> list[str]:
+def _some_inputs(scene: Scene) -> list[str]:
     found = scene.found
-    wanted = found.tensor or found.finding.message.partition(":")[0]
-    if wanted not in scene.sample.gradients:
-        wanted = scene.sample.gradients[0]
+    needing = [str(name) for name in found.seen.witness.get("needing", ())]
     names = tuple(scene.sample.gradients)
     call = [
         *scene.build,
+        f"needing = {needing!r}",
         f"for name in {names!r}:",
-        f"    inputs[name].requires_grad_(name == {quoted(wanted)})",
+        "    inputs[name].requires_grad_(name in needing)",
         *scene.called(),
     ]
-    upstream = scene.upstream()
-    backward = f"gradient, = torch.autograd.grad(loss, [inputs[{quoted(wanted)}]], upstream.to(loss), "
-    backward += "allow_unused=True)"
+    backward = [
+        *scene.upstream(),
+        "gradients = torch.autograd.grad(loss, [inputs[name] for name in needing], upstream.to(loss), "
+        "allow_unused=True)",
+    ]
     if about(found.finding) == "no_gradient":
         return [
             *call,
-            *upstream,
-            backward,
-            f'assert gradient is not None, "no gradient reached {wanted}, the one input that needs one"',
+            *backward,
+            "for name, gradient in zip(needing, gradients):",
+            '    assert gradient is not None, f"no gradient reached {name}, while only {needing} need one"',
         ]
     if about(found.finding) == NUMERIC:
-        return [*call, *upstream, backward, *number(scene, source="gradient")]
-    return asserted(scene, Asked(call, [*upstream, backward]))
+        return [
+            *call,
+            *backward,
+            *number(scene, source=f"gradients[{needing.index(found.tensor)}]"),
+        ]
+    return asserted(scene, Asked(call, backward))
 
 
 def _evaluating(scene: Scene) -> list[str]:
@@ -210,7 +215,7 @@ CALLS = {
     "no_grad": Retelling(_in_mode("torch.no_grad")),
     "inference_mode": Retelling(_in_mode("torch.inference_mode")),
     "no input requires a gradient": Retelling(_in_mode("torch.enable_grad")),
-    "one input at a time": Retelling(_one_at_a_time),
+    SOME_INPUTS: Retelling(_some_inputs),
     "eval mode": Retelling(_evaluating),
     "transposed inputs": _laid(layouts.transposed, floating=True),
     "inputs with strided entries": _laid(layouts.strided_entries, floating=True),

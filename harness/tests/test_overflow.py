@@ -1,4 +1,4 @@
-"""A ladder stops where a planted limit is: by loss, by gradient, by class, by row, by a dead gradient."""
+"""A ladder stops where a planted limit is: by loss, by each gradient, by class, by row, by a dead one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from harness.tests.questioned import Above
 from harness.trial import Case
 from suites.cross_entropy import SUITE
 from suites.implementations.cross_entropy import exact_gradient
+from suites.implementations.mse import exact_gradient as exact_square
+from suites.linear_cross_entropy import SUITE as PROJECTED
+from suites.mse import SUITE as SQUARED
 
 LOW, HIGH = 100.0, 1000.0
 INF = math.inf
 
 
-def climbed(function, ladder, dtype="float32", variant="mean", **declared):
-    ladders = tuple(item for item in SUITE.ladders if item.name == ladder)
+def climbed(function, ladder, dtype="float32", variant="mean", suite=SUITE, **declared):
+    ladders = tuple(item for item in suite.ladders if item.name == ladder)
     assert len(ladders) == 1
     family = replace(
-        SUITE.extended(Implementation(function, name="planted", **declared)), ladders=ladders, exhaustive=()
+        suite.extended(Implementation(function, name="planted", **declared)), ladders=ladders, exhaustive=()
     )
-    case = Case(family.name, variant, "unit_normal", dtype, "cpu", 64, 10, 1)
+    case = Case(family.name, variant, suite.regimes[0].name, dtype, "cpu", 64, 10, 1)
     return overflow(OpenBlock(family, case, 0), "planted")
 
 
@@ -163,3 +166,51 @@ def test_bisection_meets_a_limit_that_lies_between_two_rungs_of_zero_start():
     assert len(seen) < 200
     assert any(abs(value - LOW) < 0.25 for value in seen)
     assert torch.finfo(torch.float32).max > max(seen)
+
+
+def squares(*, prediction=INF, target=INF, by=1.5):
+    """Returns the squared residual, whose gradients are multiplied by `by` from sizes of their own on."""
+
+    def planted(x, t, reduction="mean"):
+        size = float((x - t).detach().abs().max())
+        x = Above.apply(x, lambda g: g * by) if size >= prediction else x
+        t = Above.apply(t, lambda g: g * by) if size >= target else t
+        return exact_square(x, t, reduction)
+
+    return planted
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_second_gradient_that_fails_alone_has_its_own_number(dtype):
+    answer = climbed(squares(target=LOW), "scale", dtype, suite=SQUARED)
+    numbers = dict(answer.numbers)
+    lowest = numbers["first_failing_scale"]
+    assert numbers == dict.fromkeys(
+        ("first_failing_scale", "gradient_fails_scale", "gradient_fails_scale/target"), lowest
+    )
+    (found,) = answer.findings
+    assert ": target: " in found.message or ": target/" in found.message
+
+
+def test_every_gradient_fails_where_it_does_and_the_plain_number_is_the_lowest():
+    numbers = climbed(squares(prediction=HIGH, target=LOW), "scale", suite=SQUARED).numbers
+    assert numbers["gradient_fails_scale/target"] < 2 * LOW
+    assert HIGH <= numbers["gradient_fails_scale/prediction"] < 2 * HIGH
+    assert numbers["gradient_fails_scale"] == numbers["gradient_fails_scale/target"]
+    assert "loss_fails_scale" not in numbers
+    assert dict(climbed(exact_square, "scale", suite=SQUARED).numbers) == {}
+
+
+def test_a_gradient_that_is_dead_alone_has_its_own_number():
+    native = PROJECTED.baseline.function
+
+    def planted(hidden, linear_weight, target, reduction="mean"):
+        logits = (hidden @ linear_weight.T).detach()
+        if float((logits.amax(1) - logits.amin(1)).max()) >= 5.5:
+            linear_weight = Above.apply(linear_weight, torch.zeros_like)
+        return native(hidden, linear_weight, target, reduction=reduction)
+
+    right = climbed(native, "gap", suite=PROJECTED).numbers
+    numbers = climbed(planted, "gap", suite=PROJECTED).numbers
+    assert numbers["first_dead_gap/linear_weight"] == numbers["first_dead_gap"] == 5.5
+    assert numbers["first_dead_gap/hidden"] == right["first_dead_gap/hidden"] > 10

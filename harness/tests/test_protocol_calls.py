@@ -11,9 +11,11 @@ from torch.autograd.function import Function
 from harness import Implementation
 from harness.block import OpenBlock
 from harness.probes.protocol import calls, edges
+from harness.probes.protocol.probe import protocol
 from harness.probes.registry import ask
 from harness.tests.questioned import (
     WRONG,
+    Above,
     Fault,
     assert_caught,
     caught,
@@ -26,6 +28,7 @@ from harness.tests.questioned import (
 )
 from harness.trial import Case
 from suites.cross_entropy import SUITE
+from suites.triplet_margin import SUITE as TRIPLETS
 
 BLOCK = 512
 
@@ -184,8 +187,10 @@ FAULTS = (
     Fault("inference_mode", when(_is_inference, too_large), "grad_mode"),
     Fault("no input requires a gradient", when(_needs_nothing, too_large), "grad_mode"),
     Fault("no input requires a gradient", answers_a_leaf, "grad_mode"),
-    Fault("one input at a time", when(_one_alone, too_large), "grad_mode", FOR_LOGITS, "probability"),
-    Fault("one input at a time", cut_off, "no_gradient", FOR_LOGITS, "probability"),
+    Fault(
+        "some inputs require a gradient", when(_one_alone, too_large), "grad_mode", FOR_LOGITS, "probability"
+    ),
+    Fault("some inputs require a gradient", cut_off, "no_gradient", FOR_LOGITS, "probability"),
     Fault("eval mode", Training, "grad_mode"),
     Fault("eval mode", Training, "grad_mode", variant="images", dtype="bfloat16"),
     Fault("zero rows", guards_the_mean, "edge_shape"),
@@ -266,3 +271,59 @@ def test_who_writes_into_the_upstream_gradient_spoils_it_for_nobody_else():
     assert torch.equal(block.standard("planted").upstream, before)
     for probe in ("accuracy", "protocol", "determinism"):
         assert ask(probe, block, "native").findings == ()
+
+
+ANCHOR, POSITIVE, NEGATIVE = VECTORS = ("anchor", "positive", "negative")
+
+
+def of_triplets(where, change=lambda gradient: gradient * WRONG):
+    """Returns what is found about a triplet loss whose gradient of the anchor changes for `where` alone."""
+
+    def planted(anchor, positive, negative, reduction="mean"):
+        given = zip(VECTORS, (anchor, positive, negative), strict=True)
+        if {name for name, tensor in given if tensor.requires_grad} == set(where):
+            anchor = Above.apply(anchor, change)
+        return F.triplet_margin_loss(anchor, positive, negative, reduction=reduction)
+
+    family = TRIPLETS.extended(Implementation(planted))
+    case = Case(family.name, "mean", "triplet", "float32", "cpu", 8, 10, 1)
+    answer = protocol(OpenBlock(family, case, 0), "planted")
+    assert answer.status == "ok"
+    return answer.findings
+
+
+@pytest.mark.parametrize("where", calls.subsets(VECTORS), ids=" and ".join)
+def test_a_gradient_that_is_wrong_for_one_set_of_needs_is_told_with_that_set(where):
+    found = [f for f in of_triplets(where) if f.group == calls.SOME_INPUTS]
+    if ANCHOR not in where:
+        assert found == []
+        return
+    (only,) = found
+    assert (only.kind, only.severity) == ("grad_mode", "error")
+    assert only.witness["tensor"] == ANCHOR
+    assert only.witness["needing"] == list(where)
+    words = {1: "anchor requires", 2: " and ".join(where) + " require"}[len(where)]
+    assert only.message.endswith(f"while only {words} a gradient")
+
+
+def test_a_gradient_that_is_wrong_for_two_of_three_needs_is_found_by_no_single_one():
+    found = of_triplets((ANCHOR, POSITIVE))
+    assert [f.group for f in found] == [calls.SOME_INPUTS]
+    assert found[0].witness["needing"] == [ANCHOR, POSITIVE]
+    assert of_triplets(()) == ()
+
+
+def test_who_raises_for_two_of_three_needs_is_told_with_them():
+    def refuses(gradient):
+        raise RuntimeError("two of three are not supported")
+
+    (found,) = of_triplets((ANCHOR, NEGATIVE), refuses)
+    assert (found.kind, found.group) == ("raises", calls.SOME_INPUTS)
+    assert found.witness["needing"] == [ANCHOR, NEGATIVE]
+    assert "two of three are not supported" in found.message
+    assert found.message.endswith("while only anchor and negative require a gradient")
+
+
+def test_every_proper_subset_of_three_inputs_is_asked_and_only_the_ends_of_more():
+    assert [len(calls.subsets(tuple("abcd"[:n]))) for n in range(1, 5)] == [0, 2, 6, 8]
+    assert calls.subsets(("a", "b", "c"))[3:] == [("a", "b"), ("a", "c"), ("b", "c")]

@@ -1,8 +1,9 @@
-"""Bias and norm of a gradient error that is known, in every dtype."""
+"""Bias and norm of a gradient error that is known, in every dtype and in whichever gradient it is."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import torch
 from harness import Implementation
 from harness.block import OpenBlock
 from harness.oracle.chunks import one_thread
-from harness.probes.spread import SEEDS, relative_error, signed_ulps, spread_over_seeds
+from harness.probes.accuracy import accuracy
+from harness.probes.spread import SEEDS, relative_error, signed_ulps, spread_over_seeds, stored_truth
 from harness.reproducer.running import Ended, ended
 from harness.reproducer.script import script
 from harness.reproducer.search import reproduced
@@ -20,6 +22,9 @@ from harness.tests.reproducing import IDENTITY
 from harness.trial import Case, Trial
 from suites.cross_entropy import SUITE
 from suites.implementations.cross_entropy import exact_gradient
+from suites.implementations.mse import exact_gradient as exact_square
+from suites.linear_cross_entropy import SUITE as PROJECTED
+from suites.mse import SUITE as SQUARED
 
 # In float64 the closed form itself is no longer rounded once.
 DTYPES = ("float32", "bfloat16", "float16")
@@ -133,3 +138,108 @@ def test_the_note_of_a_loss_rounded_twice_holds_its_sample_and_fails_in_a_script
         assert "further off than one rounding of the result" in ended(text).failure
         right = script(again, identity=IDENTITY, command="", stand_in=family.implementation("upcast"))
         assert ended(right) == Ended()
+
+
+def of_squares(function, dtype="float32", rows=64):
+    family = SQUARED.extended(Implementation(function, name="planted"))
+    case = Case(family.name, "mean", family.regimes[0].name, dtype, "cpu", rows, 10, 1)
+    block = OpenBlock(family, case, 0)
+    return spread_over_seeds(block, "planted").numbers, accuracy(block, "planted").numbers
+
+
+def changed(*, prediction=None, target=None):
+    """Returns the squared residual, one or both of whose gradients are changed."""
+
+    def planted(x, t):
+        x = Above.apply(x, prediction) if prediction else x
+        t = Above.apply(t, target) if target else t
+        return exact_square(x, t)
+
+    return planted
+
+
+@pytest.mark.parametrize("wrong", ["prediction", "target"])
+def test_the_norm_of_an_error_in_one_of_two_gradients_is_seen_whichever_it_is(wrong):
+    share = 2.0**-10
+    right = {"prediction": "target", "target": "prediction"}[wrong]
+    spread, accurate = of_squares(changed(**{wrong: lambda gradient: gradient * (1 + share)}))
+    for name in ("norm_error_low", "norm_error_median", "norm_error_high", f"norm_error_median/{wrong}"):
+        assert spread[name] == pytest.approx(share, rel=1e-4)
+    assert spread[f"norm_error_median/{right}"] < 1e-7
+    assert accurate["gradient_ulps"] == accurate[f"gradient_ulps/{wrong}"] > 4000
+    assert accurate["gradient_eta"] > 1000
+    assert accurate["gradient_ulps_median"] > 4000
+    assert accurate[f"gradient_ulps/{right}"] < 2
+
+
+@pytest.mark.parametrize("wrong", ["prediction", "target"])
+@pytest.mark.parametrize(("change", "expected"), [(one_up, 1.0), (one_down, -1.0)])
+def test_a_bias_of_one_of_two_gradients_keeps_its_size_and_sign(wrong, change, expected):
+    right = {"prediction": "target", "target": "prediction"}[wrong]
+    spread, accurate = of_squares(changed(**{wrong: change}))
+    assert spread["bias_ulps"] == spread[f"bias_ulps/{wrong}"] == pytest.approx(expected, abs=0.03)
+    assert spread["bias_standard_error_ulps"] == spread[f"bias_standard_error_ulps/{wrong}"]
+    assert abs(spread[f"bias_ulps/{right}"]) < 0.05
+    assert accurate["gradient_bias_ulps"] == pytest.approx(expected, abs=0.2)
+
+
+def test_two_biases_of_opposite_sign_do_not_cancel():
+    spread, accurate = of_squares(changed(prediction=one_up, target=one_down))
+    assert abs(spread["bias_ulps"]) == pytest.approx(1.0, abs=0.03)
+    assert spread["bias_ulps/prediction"] * spread["bias_ulps/target"] < -0.9
+    assert abs(accurate["gradient_bias_ulps"]) == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_second_gradient_that_is_lost_or_dead_is_no_good_number():
+    lost = changed(target=lambda gradient: gradient * math.nan)
+    spread, accurate = of_squares(lost)
+    assert math.isnan(spread["norm_error_low"])
+    assert spread["norm_error_median/prediction"] < 1e-7
+    assert math.isnan(accurate["gradient_ulps"])
+    assert math.isnan(accurate["gradient_ulps/target"])
+    assert accurate["gradient_ulps/prediction"] < 2
+    assert "gradient_ulps_median" not in accurate
+    _, accurate = of_squares(changed(target=torch.zeros_like))
+    assert accurate["gradient_dead_share"] == 1.0
+
+
+def test_an_error_in_what_all_rows_share_is_seen():
+    share, native = 2.0**-8, PROJECTED.baseline.function
+
+    def planted(hidden, linear_weight, target, reduction="mean"):
+        passed = Above.apply(linear_weight, lambda gradient: gradient * (1 + share))
+        return native(hidden, passed, target, reduction=reduction)
+
+    family = PROJECTED.extended(Implementation(planted))
+    case = Case(family.name, "mean", family.regimes[0].name, "float32", "cpu", 16, 10, 1)
+    found = {}
+    for name in ("planted", family.baseline.name):
+        block = OpenBlock(family, case, 0)
+        found[name] = (spread_over_seeds(block, name).numbers, accuracy(block, name).numbers)
+    (spread, accurate), (usual, right) = found["planted"], found[family.baseline.name]
+    assert spread["norm_error_median"] == pytest.approx(share, rel=1e-3)
+    assert spread["norm_error_median/hidden"] == usual["norm_error_median/hidden"] < 1e-6
+    assert accurate["gradient_relative_error"] == pytest.approx(share, rel=1e-3)
+    assert accurate["gradient_ulps/hidden"] == right["gradient_ulps/hidden"]
+    assert accurate["gradient_ulps"] == accurate["gradient_ulps/linear_weight"]
+    # At most a rounding of what a row adds at the most before, 2^24 share of it after.
+    assert right["gradient_floor"] < 100 < accurate["gradient_floor"]
+
+
+def test_one_gradient_has_no_columns_of_its_own():
+    family = SUITE.extended(Implementation(exact_gradient, name="planted"))
+    block = OpenBlock(family, Case(family.name, "mean", "unit_normal", "float32", "cpu", 64, 10, 1), 0)
+    for probe in (accuracy, spread_over_seeds):
+        assert not [name for name in probe(block, "planted").numbers if "/" in name]
+
+
+def test_where_infinity_is_right_it_is_no_error_of_the_norm():
+    case = Case(SUITE.name, "mean", "unit_normal", "float32", "cpu", 64, 10, 1)
+    stick = OpenBlock(SUITE, case, 0).standard("native").gradients["logits"]
+    truth, infinite = stick.truth.copy(), np.zeros_like(stick.infinite)
+    truth[0, 0], infinite[0, 0] = -1e39, True
+    beyond = replace(stick, truth=truth, infinite=infinite)
+    answer = truth.copy()
+    answer[0, 0] = -math.inf
+    assert relative_error(answer, stored_truth(beyond)) == 0
+    assert relative_error(answer, truth) == math.inf

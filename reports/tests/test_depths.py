@@ -15,7 +15,7 @@ from reports.breaks import breaks, exhaustive
 from reports.declared import Declared
 from reports.enclosures import exact_words, got_words, short_hex
 from reports.findings import distinct, findings_table
-from reports.frame import frame, meanings
+from reports.frame import UNLISTED, frame, meanings
 from reports.method import tables
 from reports.ratios import ratio
 from reports.records import records
@@ -57,6 +57,56 @@ def test_a_first_failure_that_is_neither_loss_nor_gradient_is_told(tmp_path):
         ["", "stops being right", "a", "2"],
         ["", "", "old", "88.7"],
     ]
+
+
+def test_every_gradient_of_several_has_a_row_and_a_column_in_place_of_one_for_all(tmp_path):
+    climbed = {"first_failing_gap": 4.0, "gradient_fails_gap": 4.0, "first_dead_gap": 1.5}
+    each = {"gradient_fails_gap/bias": 4.0, "gradient_fails_gap/weight": 8.25, "first_dead_gap/weight": 1.5}
+    run = run_of(tmp_path, ("a", "overflow", climbed | each), ("old", "overflow", climbed))
+    assert rows_of(breaks(records(run), Declared(run.manifest))) == [
+        ["gap", "gradient wrong", "old", "4"],
+        ["", "gradient of bias wrong", "a", "4"],
+        ["", "gradient of weight wrong", "a", "8.25"],
+        ["", "gradient is 0", "old", "1.5"],
+        ["", "gradient of weight is 0", "a", "1.5"],
+    ]
+    said = dict(meanings(records(run)))
+    assert (
+        "wrong gradient on ladder 'gap', of the gradient of 'weight' alone"
+        in said["gradient_fails_gap/weight"]
+    )
+    assert frame(run).set_index("implementation")["gradient_fails_gap/weight"]["a"] == 8.25
+
+
+def test_quantities_of_one_gradient_have_the_words_of_the_quantity(tmp_path):
+    numbers = {"gradient_ulps": 9.0, "gradient_ulps/weight": 9.0, "gradient_ulps/bias": 1.0, "odd/bias": 1.0}
+    run = run_of(tmp_path, ("a", "accuracy", numbers))
+    said = dict(meanings(records(run)))
+    assert said["gradient_ulps/bias"] == f"{said['gradient_ulps']}, of the gradient of 'bias' alone"
+    assert said["odd/bias"] == UNLISTED
+    names = list(said)
+    assert names.index("gradient_ulps/bias") < names.index("gradient_ulps/weight") < names.index("odd/bias")
+    write_report(run)
+    with (tmp_path / "results.csv").open(encoding="utf-8") as file:
+        (line,) = csv.DictReader(file)
+    assert (line["gradient_ulps/weight"], line["gradient_ulps/weight_class"]) == ("9.0", "finite")
+
+
+def test_a_bias_of_any_gradient_is_one_and_is_told(tmp_path):
+    spread = {"seeds": 8.0, "norm_error_low": 1e-7, "norm_error_median": 2e-7, "norm_error_high": 3e-7}
+    spread |= {"norm_error_median/weight": 1e-7, "norm_error_median/bias": 2e-7}
+    # What stands out most is no bias by its size, another one is.
+    spread |= {"bias_ulps": 0.2, "bias_standard_error_ulps": 0.001}
+    spread |= {"bias_ulps/weight": 0.2, "bias_standard_error_ulps/weight": 0.001}
+    calm = spread | {"bias_ulps/bias": 0.1, "bias_standard_error_ulps/bias": 0.1}
+    tilted = spread | {"bias_ulps/bias": -3.0, "bias_standard_error_ulps/bias": 0.5}
+    run = run_of(tmp_path, ("calm", "spread", calm), ("tilted", "spread", tilted))
+    by_name = {row[1].text: row for row in usual_error(records(run)).rows}
+    assert by_name["calm"][7].text == "none"
+    assert by_name["tilted"][7].text == "1 of 1"
+    assert by_name["tilted"][4].text == "0.2 ± 0.001"
+    assert "bias: -3 ± 0.5" in by_name["tilted"][4].title.replace("−", "-")
+    assert by_name["tilted"][3].title == "weight: 1×10⁻⁷\nbias: 2×10⁻⁷"
 
 
 def test_exact_counts_are_counts_and_zero_is_one(tmp_path):

@@ -14,6 +14,7 @@ from harness.discovery import Selection, discover
 from harness.probes.registry import ask
 from harness.sweep import Sweep, planned
 from suites.l1 import SUITE as ABSOLUTE
+from suites.margin_ranking import SUITE as RANKING
 
 SUITES = dict(discover(Selection(known_bad=True)).suites)
 
@@ -73,7 +74,7 @@ MISNAMED = [
 @pytest.mark.parametrize(("suite", "words"), MISNAMED, ids=[words for _, words in MISNAMED])
 def test_a_name_that_nothing_has_is_said(suite, words, monkeypatch):
     # Names are read off the declarations; nothing needs to be asked for that.
-    for part in ("_reached", "_drawn", "_clean", "_held"):
+    for part in ("_reached", "_drawn", "_clean", "_held", "_excused"):
         monkeypatch.setattr(f"harness.conformance.{part}", lambda *_: ())
     assert words in told(suite)
 
@@ -137,6 +138,39 @@ def test_an_identity_that_nobody_takes_is_said():
     lost = Identity("lost", left, left, usual, home)
     suite = replace(ABSOLUTE, options={**ABSOLUTE.options, "no_such_option": 0}, identities=(lost,))
     assert "identity lost is taken by no implementation in float32" in told(suite)
+
+
+def excusing(monkeypatch, suite, *blind):
+    """Returns what is said about the Blind entries alone."""
+    for part in ("_reached", "_drawn", "_clean", "_held"):
+        monkeypatch.setattr(f"harness.conformance.{part}", lambda *_: ())
+    return [line for line in departures(replace(suite, blind=blind)) if line.startswith("Blind(")]
+
+
+KINKS = RANKING.blind[0]
+
+
+def test_a_blind_entry_that_excuses_nothing_is_said(monkeypatch):
+    idle = Blind("nothing to see", check="loss", regime=KINKS.regime)
+    misspelt = replace(KINKS, reason="of another check", check="gradients of*")
+    hidden = replace(KINKS, reason="behind another")
+    (said,) = excusing(monkeypatch, RANKING, KINKS, idle)
+    assert said == (
+        "Blind('nothing to see') excuses no check of the quick plan, nor of the full one; remove it or "
+        "narrow its scope"
+    )
+    assert "'of another check'" in "".join(excusing(monkeypatch, RANKING, KINKS, misspelt))
+    assert "'behind another'" in "".join(excusing(monkeypatch, RANKING, KINKS, hidden))
+
+
+def test_a_blind_entry_that_excuses_something_or_that_nothing_was_asked_of_is_not(monkeypatch):
+    elsewhere = replace(KINKS, reason="never asked", dtype="float8")
+    assert excusing(monkeypatch, RANKING, KINKS) == []
+    found = excusing(monkeypatch, RANKING, KINKS, elsewhere)
+    assert [line for line in found if "excuses" in line] == []
+    # What the quick plan alone does not need is looked for in the full one.
+    monkeypatch.setattr("harness.conformance.SEEDS_OF_QUICK", 0)
+    assert excusing(monkeypatch, RANKING, KINKS) == []
 
 
 ONE_FILE = '''

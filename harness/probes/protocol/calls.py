@@ -3,24 +3,29 @@
 The truth of a gradient is linear in the upstream gradient, so every one of them is judged by the same
 rows. The trap: the upstream gradients that real graphs hand down are not what tests use: `sum()`
 hands down an expanded scalar of stride 0, a slice hands down strided memory, a detached branch
-hands down zeros.
+hands down zeros. And a fused backward that makes several gradients skips work by which of them are needed,
+so it is asked for every subset: two that are right alone may be wrong together without the third.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
+from harness.calling import failure
 from harness.inputs import generator_for
 from harness.observation import gradient_array, loss_array, news
-from harness.probes.protocol.interview import NAME, Interview, Question
+from harness.probes.protocol.interview import NAME, Interview, Question, RefusedError
 from harness.results import Finding
 from harness.witness import plain_finding
 
 Making = Callable[[Interview], Tensor]
+SOME_INPUTS = "some inputs require a gradient"
 
 
 def _filled(value: float) -> Making:
@@ -104,24 +109,60 @@ def _value_only(mode: Callable[[], AbstractContextManager[object]]) -> Callable[
     return ask
 
 
-def _one_at_a_time(interview: Interview) -> list[Finding]:
-    """Each differentiable input alone requires a gradient."""
+def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Returns the proper non-empty subsets of some inputs, smaller ones first.
+
+    Of more than three inputs only the single ones and all but one of them, for there are 2^n - 2.
+    """
+    sizes = range(1, len(names)) if len(names) <= 3 else (1, len(names) - 1)
+    return [chosen for size in sizes for chosen in combinations(names, size)]
+
+
+def _some_inputs(interview: Interview) -> list[Finding]:
+    """Some of the differentiated inputs require a gradient; an input is told of in one set of them."""
     found: list[Finding] = []
-    for wanted in interview.sample.gradients:
-        sample = interview.fresh()
-        for name in sample.gradients:
-            sample[name].requires_grad_(name == wanted)
-        loss = interview.loss(sample.tensors)
-        gradient = None
-        if loss.requires_grad:
-            sent = interview.sent(loss)
-            (gradient,) = interview.gradients(loss, [sample[wanted]], sent, allow_unused=True)
-        if gradient is None:
-            found.append(plain_finding("no_gradient", NAME, wanted, f"no gradient reached {wanted}"))
-            continue
-        pair = (gradient_array(gradient, interview.stand), interview.plain_gradients()[wanted])
-        found += news(interview.stand, NAME, gradients={wanted: pair})
+    told: set[str] = set()
+    for needing in subsets(interview.sample.gradients):
+        try:
+            gradients = _of_some(interview, needing)
+        except Exception as error:
+            status, reason = failure(error)
+            if status is not None:
+                raise
+            raised = plain_finding("raises", NAME, "call", reason)
+            raise RefusedError(*_needing([raised], needing)) from error
+        for name, gradient in zip(needing, gradients, strict=True):
+            if name in told:
+                continue
+            if gradient is None:
+                wrong = [plain_finding("no_gradient", NAME, name, f"no gradient reached {name}")]
+            else:
+                pair = (gradient_array(gradient, interview.stand), interview.plain_gradients()[name])
+                wrong = news(interview.stand, NAME, gradients={name: pair})
+            told.update(name for _ in wrong)
+            found += _needing(wrong, needing)
     return found
+
+
+def _of_some(interview: Interview, needing: tuple[str, ...]) -> tuple[Tensor | None, ...]:
+    """Returns the gradients of some inputs where no other requires one."""
+    sample = interview.fresh()
+    for name in sample.gradients:
+        sample[name].requires_grad_(name in needing)
+    loss = interview.loss(sample.tensors)
+    if not loss.requires_grad:
+        return (None,) * len(needing)
+    wanted = [sample[name] for name in needing]
+    return interview.gradients(loss, wanted, interview.sent(loss), allow_unused=True)
+
+
+def _needing(found: list[Finding], needing: tuple[str, ...]) -> list[Finding]:
+    """Returns findings that say which inputs required a gradient."""
+    alone = f"while only {' and '.join(needing)} require{'' if needing[1:] else 's'} a gradient"
+    return [
+        replace(f, message=f"{f.message}, {alone}", witness={**f.witness, "needing": list(needing)})
+        for f in found
+    ]
 
 
 def _evaluating(interview: Interview) -> list[Finding]:
@@ -155,7 +196,7 @@ QUESTIONS = (
     Question("no_grad", "grad_mode", _value_only(torch.no_grad), recompiles=True),
     Question("inference_mode", "grad_mode", _value_only(torch.inference_mode), recompiles=True),
     Question("no input requires a gradient", "grad_mode", _value_only(torch.enable_grad), recompiles=True),
-    Question("one input at a time", "grad_mode", _one_at_a_time, applies=_several, recompiles=True),
+    Question(SOME_INPUTS, "grad_mode", _some_inputs, applies=_several, recompiles=True),
     Question(
         "eval mode",
         "grad_mode",
