@@ -131,13 +131,13 @@ def negated(evaluate, sample):
 
 LOST = ("spurious_overflow", "spurious_nan", "dead_gradient", "inaccurate")
 SQUARE = Known(
-    LOST, "r^2 is infinite in float16 from 256 on, its logarithm is not", regime="wide", dtype="float16"
+    LOST, "r^2 is infinite in float16 from 256 on, its log is not", regime="wide", dtype="float16", up_to=8
 )
 EVERY = Known(
-    LOST, "r^2 leaves the range and 16 bits round it", probe="overflow", group="exhaustive residual"
+    LOST, "r^2 leaves the range and 16 bits round it", probe="overflow", group="exhaustive residual", up_to=8
 )
-ROUNDED = Known("inaccurate", "r and r^2 are rounded to 16 bits", dtype=("bfloat16", "float16"))
-SMALL = Known("inaccurate", "1 + r^2 / 2 rounds a small r^2 away")
+ROUNDED = Known("inaccurate", "r and r^2 are rounded to 16 bits", dtype=("bfloat16", "float16"), up_to=16)
+SMALL = Known("inaccurate", "1 + r^2 / 2 rounds a small r^2 away", up_to=16)
 
 SUITE = Suite(
     name="cauchy",

@@ -8,13 +8,14 @@ declared in files that torch-free commands list.
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import FrozenInstanceError, dataclass, field
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.declaration import (
     Options,
@@ -44,7 +45,17 @@ class Known:
     `outside` says that the finding lies outside of what the implementation promises: it is shown and
     counted as known, and an error there does not bar the implementation from being ranked. `shown_at` is a
     shape at which it shows for every seed, asked by the quick profile so that a stale entry can be told.
+
+    `up_to` is how large an error it covers, in units of the bound beyond which an inaccuracy is an error
+    (`Finding.times`): a new fault beside an old one in the same place is mostly larger than the old one. Say
+    `Known.ANY_SIZE` where the cause has no bound (cancellation, overflow, a slope that is lost) and nothing
+    smaller is true. What has no size, a NaN or an exception, is covered whatever `up_to` says.
     """
+
+    ANY_SIZE: ClassVar[float] = math.inf
+    # A rounding or two beyond what the bound grants. In 32 and 64 bits a loss that is 1 % too large is
+    # thousands of bounds off, in float16 one that is half too large 66 and in bfloat16 8.
+    USUAL_SIZE: ClassVar[float] = 4.0
 
     kind: str | tuple[str, ...]
     reason: str
@@ -58,17 +69,30 @@ class Known:
     torch: str = ""
     outside: bool = False
     shown_at: Shape | None = None
+    up_to: float = USUAL_SIZE
 
     def __post_init__(self) -> None:
         if not self.reason:
             raise SuiteError(f"Known({self.kind!r}): says no reason; a known finding needs one.")
         call = f"Known({self.kind!r}"
+        size: object = self.up_to
+        # A NaN would cover nothing, in silence.
+        if isinstance(size, bool) or not isinstance(size, int | float) or not size > 0:
+            raise SuiteError(
+                f"{call}, up_to={size!r}): allowed is a number above 0, the largest error that it covers in "
+                "units of the error bound; write up_to=Known.ANY_SIZE where there is no largest."
+            )
         for name in (*QUESTIONED, "kind", "group"):
             value = getattr(self, name)
             object.__setattr__(self, name, patterns(f"{call}, {name}={value!r})", value))
 
-    def covers(self, facts: Mapping[str, str], torch_version: str) -> bool:
-        """Tells whether a finding with these facts (kind, regime, dtype, ...) is this one."""
+    def covers(self, facts: Mapping[str, str], torch_version: str, times: float | None = None) -> bool:
+        """Tells whether a finding with these facts (kind, regime, dtype, ...) is this one.
+
+        `times` is its size in units of the error bound; one without a size is of any.
+        """
+        if times is not None and times > self.up_to:
+            return False
         return self._fits(facts, (*QUESTIONED, "kind", "group"), torch_version)
 
     def reaches(self, facts: Mapping[str, str], torch_version: str) -> bool:
@@ -222,10 +246,22 @@ class Implementation:
 def accepts(function: Callable[..., Any], option: str) -> bool:
     """Tells whether a callable takes a keyword; callables without a signature take everything."""
     try:
+        named = _keywords(function)
+    except TypeError:  # a callable without a hash
+        named = _keywords.__wrapped__(function)
+    return named is None or option in named
+
+
+@lru_cache(maxsize=4096)
+def _keywords(function: Callable[..., Any]) -> frozenset[str] | None:
+    """Returns the names of a callable's parameters, None where it takes any; a plan asks again and again."""
+    try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
-        return True
-    return option in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+        return None
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return None
+    return frozenset(parameters)
 
 
 def _is_torch_compile(prepare: object) -> bool:

@@ -10,6 +10,7 @@ error floor is applied.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,13 +68,19 @@ class Yardstick:
 
 @dataclass(frozen=True)
 class Defect:
-    """One kind of defect in one group: how many entries, and the flat index of the worst."""
+    """One kind of defect in one group: how many entries, and the flat index of the worst.
+
+    `times` is the largest error among them in units of the larger of the two bounds, so that an inaccuracy
+    above 1 is an error and one up to 1 a warning; finite, and None where nothing was compared (NaN, an
+    infinity).
+    """
 
     kind: str
     severity: Severity
     group: str
     count: int
     place: int
+    times: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ def judge(stick: Yardstick, got: Array) -> Judgement:
         comparable = got_finite & stick.defined & ~stick.infinite
         if comparable.all():
             broken = errors > stick.strict
-            if not broken.any():
+            if not broken.any() and not (stick.is_loss and _negative_zeros(stick, got).any()):
                 return Judgement((), errors, True)
         else:
             broken = comparable & (errors > stick.strict)
@@ -148,19 +155,26 @@ def judge(stick: Yardstick, got: Array) -> Judgement:
     normal = magnitude >= stick.form.smallest_normal
     dead = broken & zero
     if stick.is_loss:
+        signed = ~broken & _negative_zeros(stick, got)
+        _collect(defects, stick, "negative_zero", signed, magnitude, "note")
         negative = broken & (got < 0) & (stick.truth >= 0)
-        _collect(defects, stick, "negative", negative, errors, "error")
+        _collect(defects, stick, "negative", negative, errors, "error", sized=True)
         faint = dead & ~severe & normal
-        _collect(defects, stick, "dead_loss", faint, errors, "note")
+        _collect(defects, stick, "dead_loss", faint, errors, "note", sized=True)
         rest = broken & ~negative & ~faint & ~(dead & ~normal)
     else:
         _split(defects, stick, "dead_gradient", dead & normal, severe, errors)
         rest = broken & ~dead
-    _collect(defects, stick, "flushed", dead & ~normal, errors, "note")
+    _collect(defects, stick, "flushed", dead & ~normal, errors, "note", sized=True)
     _split(defects, stick, "inaccurate", rest, severe, errors)
     if not comparable.all():
         _classes(defects, stick, got)
     return Judgement(tuple(defects), errors, bool(got_finite[stick.defined & ~stick.infinite].all()))
+
+
+def _negative_zeros(stick: Yardstick, got: Array) -> Mask:
+    """Returns where a loss is -0 whose true value is not below 0; -0 equals 0, but 1 / -0 is -inf."""
+    return np.asarray((got == 0) & np.signbit(got) & (stick.truth >= 0) & ~np.signbit(stick.truth))
 
 
 def _classes(defects: list[Defect], stick: Yardstick, got: Array) -> None:
@@ -184,23 +198,49 @@ def _classes(defects: list[Defect], stick: Yardstick, got: Array) -> None:
 
 
 def _split(
-    defects: list[Defect], stick: Yardstick, kind: str, mask: Mask, severe: Mask, errors: Array
+    defects: list[Defect],
+    stick: Yardstick,
+    kind: str,
+    mask: Mask,
+    severe: Mask,
+    errors: Array,
 ) -> None:
-    _collect(defects, stick, kind, mask & severe, errors, "error")
-    _collect(defects, stick, kind, mask & ~severe, errors, "warning")
+    _collect(defects, stick, kind, mask & severe, errors, "error", sized=True)
+    _collect(defects, stick, kind, mask & ~severe, errors, "warning", sized=True)
 
 
 def _collect(
-    defects: list[Defect], stick: Yardstick, kind: str, mask: Mask, weight: Array, severity: Severity
+    defects: list[Defect],
+    stick: Yardstick,
+    kind: str,
+    mask: Mask,
+    weight: Array,
+    severity: Severity,
+    *,
+    sized: bool = False,
 ) -> None:
-    if not mask.any():
+    """Adds a defect for every group that the mask reaches; `sized` says that the weights are errors.
+
+    Few entries of many are defective as a rule, so everything is taken at their places alone.
+    """
+    places = np.flatnonzero(mask)
+    if not places.size:
         return
+    labels, weights = stick.labels.reshape(-1)[places], weight.reshape(-1)[places]
     for index, group in enumerate(stick.groups):
-        inside = mask & (stick.labels == index)
-        count = int(inside.sum())
-        if count:
-            flat = np.where(inside, np.nan_to_num(weight), -1.0).reshape(-1)
-            defects.append(Defect(kind, severity, group, count, int(flat.argmax())))
+        inside = labels == index
+        if inside.any():
+            within, sizes = places[inside], weights[inside]
+            times = _in_bounds(sizes, stick, within) if sized else None
+            worst = int(within[np.nan_to_num(sizes).argmax()])
+            defects.append(Defect(kind, severity, group, within.size, worst, times))
+
+
+def _in_bounds(errors: Array, stick: Yardstick, places: NDArray[np.intp]) -> float:
+    """Returns the largest error in units of the larger bound; the largest number where that overflows."""
+    bound = np.fmax(stick.strict.reshape(-1)[places], stick.error.reshape(-1)[places])
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        return float(np.fmin(errors / bound, sys.float_info.max).max())
 
 
 def group_labels(

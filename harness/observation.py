@@ -152,7 +152,7 @@ def judged(seen: Observation, stand: Standard, probe: str) -> Observation:
     with stand.ledger.spending("judging"):
         of_loss = judge(stand.loss, seen.loss)
         of_gradients = {name: judge(stand.gradients[name], got) for name, got in seen.gradients.items()}
-    split = _split_finding(of_loss, of_gradients, probe)
+    split = _split_finding(seen, of_loss, of_gradients, stand, probe)
     return replace(
         seen,
         loss_judgement=of_loss,
@@ -234,10 +234,31 @@ def _unlike(stick: Yardstick, got: Array, reference: Array) -> Array:
     return np.where(same, stick.truth, got)
 
 
-def _split_finding(loss: Judgement, gradients: Mapping[str, Judgement], probe: str) -> tuple[Finding, ...]:
-    sides = {"loss": loss.finite, **{name: judgement.finite for name, judgement in gradients.items()}}
-    if len(set(sides.values())) < 2:
+def _split_finding(
+    seen: Observation,
+    of_loss: Judgement,
+    of_gradients: Mapping[str, Judgement],
+    stand: Standard,
+    probe: str,
+) -> tuple[Finding, ...]:
+    """Returns the finding that one side is finite and another is not; its group says which and how.
+
+    The groups are "loss NaN", "loss inf", "gradient NaN" and "gradient inf".
+    """
+    finite = {"loss": of_loss.finite, **{name: one.finite for name, one in of_gradients.items()}}
+    if len(set(finite.values())) < 2:
         return ()
-    good = ", ".join(name for name, finite in sides.items() if finite)
-    bad = ", ".join(name for name, finite in sides.items() if not finite)
-    return (plain_finding("loss_gradient_split", probe, "call", f"finite: {good}; not finite: {bad}"),)
+    answers = {"loss": (stand.loss, seen.loss)}
+    answers |= {name: (stand.gradients[name], got) for name, got in (seen.gradients or {}).items()}
+    good = ", ".join(name for name, well in finite.items() if well)
+    bad = [name for name, well in finite.items() if not well]
+    side = bad[:1] if not of_loss.finite else bad
+    how = "NaN" if any(_holds_nan(*answers[name]) for name in side) else "inf"
+    group = f"{'gradient' if of_loss.finite else 'loss'} {how}"
+    sentence = f"finite: {good}; not finite: {', '.join(bad)}"
+    return (plain_finding("loss_gradient_split", probe, group, sentence),)
+
+
+def _holds_nan(stick: Yardstick, got: Array | None) -> bool:
+    """Tells whether an answer is NaN where its truth is a finite number."""
+    return got is not None and bool((np.isnan(got) & stick.defined & ~stick.infinite).any())

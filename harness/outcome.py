@@ -36,6 +36,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "nan_leak": Kind("error", "NaN from an input that the value must not depend on", "NaN leak"),
         "negative": Kind("error", "negative although the exact loss is not", "negative"),
+        "negative_zero": Kind("note", "-0 although the exact loss is not negative", "-0"),
         "loss_gradient_split": Kind("note", "one of loss and gradient is finite, the other is not", "split"),
         "raises": Kind("error", "raised on valid input", "raises"),
         "shape": Kind("error", "has another shape than the contract says", "shape"),

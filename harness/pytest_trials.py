@@ -19,7 +19,7 @@ import torch
 from harness.block import Answer, OpenBlock, reset_compiler
 from harness.calling import admission
 from harness.implementation import Implementation, Known
-from harness.known import annotated, entry_for
+from harness.known import annotated, met_by
 from harness.outcome import ranked
 from harness.plan import Plan, Refusal
 from harness.probes.identity import NAME as IDENTITY
@@ -130,7 +130,7 @@ class Desk:
         """Returns a result with its known findings named, and remembers which entries were met."""
         implementation = self.suite.implementation(result.trial.implementation)
         for finding in result.findings:
-            entry = entry_for(implementation, result, finding, torch.__version__)
+            entry = met_by(implementation, result, finding, torch.__version__)
             if entry is not None:
                 self.met.add((implementation.name, implementation.known.index(entry)))
         return annotated(result, implementation, torch.__version__)

@@ -24,6 +24,8 @@ Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 NumberClass = Literal["finite", "nan", "inf", "-inf", "absent"]
 SCHEMA = 1
+# What a witness calls the size of an error: the only decimal in it, and no part of what it reproduces.
+TIMES = "times_error_bound"
 W = TypeVar("W")
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -45,9 +47,11 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("loss_eta_shift", "1", "accuracy", "loss error over u*N_shift + w/2 (A3)"),
     Quantity("loss_floor", "1", "accuracy", "loss error over u*max(1,|y|) (A4)"),
     Quantity("loss_eta_reduction", "1", "accuracy", "reduced loss error over (2+log2 N)*u*N_red + w/2 (A6)"),
-    Quantity("gradient_ulps", "ulp", "accuracy", "largest error of a gradient entry (A1)"),
-    Quantity("gradient_ulps_median", "ulp", "accuracy", "median error of the gradient entries"),
-    Quantity("gradient_ulps_p99", "ulp", "accuracy", "99th percentile error of the gradient entries"),
+    Quantity("gradient_ulps", "ulp", "accuracy", "largest error of an entry of the worst gradient (A1)"),
+    Quantity("gradient_ulps_median", "ulp", "accuracy", "median error of the entries of the worst gradient"),
+    Quantity(
+        "gradient_ulps_p99", "ulp", "accuracy", "99th percentile error of the entries of the worst gradient"
+    ),
     Quantity("gradient_eta", "1", "accuracy", "largest gradient error over u*N + w/2 (A5)"),
     Quantity("gradient_floor", "1", "accuracy", "largest unreduced gradient error over u*max(1,|g|) (A4)"),
     Quantity("gradient_relative_error", "1", "accuracy", "largest row-wise |g^-g|_2/|g|_2 (A5)"),
@@ -66,10 +70,10 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("layout_ulps", "ulp", "determinism", "largest difference with the axes stored in reverse"),
     Quantity("threads_ulps", "ulp", "determinism", "largest difference between one thread and several"),
     Quantity("seeds", "count", "spread", "samples that the distribution comes from"),
-    Quantity("norm_error_low", "1", "spread", "lowest |g^-g|_2/|g|_2 over the seeds"),
-    Quantity("norm_error_median", "1", "spread", "median |g^-g|_2/|g|_2 over the seeds"),
-    Quantity("norm_error_high", "1", "spread", "highest |g^-g|_2/|g|_2 over the seeds"),
-    Quantity("bias_ulps", "ulp", "spread", "mean signed gradient error over the seeds"),
+    Quantity("norm_error_low", "1", "spread", "lowest |g^-g|_2/|g|_2 over the seeds, worst gradient"),
+    Quantity("norm_error_median", "1", "spread", "median |g^-g|_2/|g|_2 over the seeds, worst gradient"),
+    Quantity("norm_error_high", "1", "spread", "highest |g^-g|_2/|g|_2 over the seeds, worst gradient"),
+    Quantity("bias_ulps", "ulp", "spread", "mean signed error of the worst gradient over the seeds"),
     Quantity("bias_standard_error_ulps", "ulp", "spread", "its standard error"),
     Quantity("identities", "count", "identity", "identities asked"),
     Quantity("identities_unsupported", "count", "identity", "identities that need what it does not take"),
@@ -110,7 +114,8 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("copy_bandwidth_share", "1", "timing", "bytes_per_second over the measured copy bandwidth"),
 )
 # Each climbed ladder adds first_failing_, first_nonfinite_, loss_fails_ and gradient_fails_<ladder>, or
-# first_dead_<ladder>; each exhaustive question adds exhaustive_<name>_inputs and _<kind> in 16 bits.
+# first_dead_<ladder>; those of gradients also as <column>/<input> where there are several. Each exhaustive
+# question adds exhaustive_<name>_inputs and _<kind> in 16 bits.
 LADDER_PREFIXES = ("first_failing_", "first_nonfinite_", "loss_fails_", "gradient_fails_", "first_dead_")
 EXHAUSTIVE_PREFIX = "exhaustive_"
 
@@ -161,6 +166,16 @@ class Finding:
     witness: Mapping[str, Any] = field(default_factory=dict)
     known: str = ""
     outside: bool = False
+
+    @property
+    def times(self) -> float | None:
+        """The largest error that is meant, in units of the bound beyond which an inaccuracy is an error.
+
+        None where a size means nothing (NaN, an infinity, an exception), and in a witness that states none,
+        as those of older runs do.
+        """
+        stated = self.witness.get(TIMES)
+        return float(stated) if isinstance(stated, int | float) else None
 
     @property
     def bars(self) -> bool:

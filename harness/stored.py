@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.results import QUANTITIES
+from harness.results import QUANTITIES, TIMES
 
 _NAMES = {
     dict: "an object",
@@ -160,6 +160,7 @@ FINDING = Fields(
             {
                 **dict.fromkeys(("tensor", "question", "ladder", "value", "dtype", "truth", "got"), TEXT),
                 "place": Many(COUNT),
+                TIMES: NUMBER,
                 "shared": TRUTH,
                 "ball": Either(TEXT, BALL),
             }

@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.judge import Defect, Yardstick
 from harness.oracle.reduction import Array
 from harness.outcome import KINDS, severity
-from harness.results import Finding
+from harness.results import TIMES, Finding
 from harness.standard import Standard
 from harness.units import number
 
@@ -45,6 +45,8 @@ def described(
         "dtype": form.name,
         "inputs": _inputs(stand, place, tensor or "loss"),
     }
+    if defect.times is not None:
+        witness[TIMES] = defect.times
     if tensor in stand.sample.shared:
         # Its place is none of a row.
         witness["shared"] = True

@@ -182,7 +182,13 @@ def _known(suite: Suite) -> Iterator[tuple[str, ...]]:
         if entry.torch:
             scope += f" under torch {entry.torch}"
         outside = "; outside of what is promised" if entry.outside else ""
-        yield ", ".join(names), ", ".join(entry.kind), scope, f"{entry.reason}{upstream}{outside}"
+        size = "of any size" if entry.up_to == Known.ANY_SIZE else f"up to {entry.up_to:g} error bounds"
+        yield (
+            ", ".join(names),
+            ", ".join(entry.kind),
+            f"{scope}; {size}",
+            f"{entry.reason}{upstream}{outside}",
+        )
 
 
 def _scope(entry: object, names: tuple[str, ...]) -> str:

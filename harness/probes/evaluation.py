@@ -228,6 +228,7 @@ class Evaluation:
                 entry.covers(
                     {**facts, "probe": "accuracy", "kind": defect.kind, "group": defect.group},
                     torch.__version__,
+                    defect.times,
                 )
                 for entry in item.known
             )

@@ -55,7 +55,7 @@ def every_value(
     worst: dict[str, Finding] = {}
     for finding in seen.findings:
         if finding.severity != "note" and finding.kind != "overwrites":
-            worst.setdefault(finding.kind, finding)
+            worst[finding.kind] = max(worst.get(finding.kind, finding), finding, key=_size)
     findings = [
         Finding(
             kind,
@@ -70,6 +70,10 @@ def every_value(
         for kind, finding in worst.items()
     ]
     return numbers, findings
+
+
+def _size(finding: Finding) -> float:
+    return finding.times or 0.0
 
 
 def _standard(block: OpenBlock, exhaustive: Exhaustive, definition: Mapping[str, Any]) -> Standard:

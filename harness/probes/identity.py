@@ -27,7 +27,7 @@ from harness.oracle.reduction import Array
 from harness.outcome import KINDS, severity
 from harness.probes.evaluation import Answered, Evaluation, NotTakenError, WrongAnswerError
 from harness.probes.sides import Side, side_of
-from harness.results import Finding
+from harness.results import TIMES, Finding
 from harness.sample import Sample, Shape, rows
 from harness.suite import Identity
 from harness.units import number
@@ -209,6 +209,7 @@ def _finding(
         "left": left.hex(),
         "right": right.hex(),
         "allowed": allowed.hex(),
+        **({TIMES: float(shares[place])} if np.isfinite(shares[place]) else {}),
         "dtype": block.case.dtype,
         "variant": one.variant,
         "regime": one.regime,

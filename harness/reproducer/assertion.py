@@ -165,6 +165,8 @@ def number(scene: Scene, *, stand: Standard | None = None, source: str = "") -> 
     means = KINDS[found.seen.kind].sentence
     told = f"{found.question}: " if found.question else ""
     right = f"{told}{words} is {{got!r}} ({{got.hex()}}), exact {{exact!r}} ({{exact.hex()}})"
+    if found.seen.kind == "negative_zero":
+        return [*lines, *_assert('got.hex() != "-0x0.0p+0"', f"{right}: {means}")]
     if math.isnan(exact):
         test = "got != got" if stick.is_loss else "got != got or got == 0"
         return [*lines, *_assert(test, f"{right}: {means}")]

@@ -7,6 +7,7 @@ trap: what happens depends on the number of rows, not on what they hold, so a fe
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import replace
@@ -116,9 +117,15 @@ def _changes(scene: Scene) -> list[str]:
                 target = f"invalid[{quoted(each.name)}][{quoted(name)}]"
                 lines.append(f"{target} = inputs[{quoted(name)}].detach().clone()")
                 lines += [
-                    f"{target}[{', '.join(map(str, at))}] = {tensor[tuple(at)].item()!r}" for at in places
+                    f"{target}[{', '.join(map(str, at))}] = {_literal(tensor[tuple(at)].item())}"
+                    for at in places
                 ]
     return lines
+
+
+def _literal(value: float) -> str:
+    """Returns a number as Python writes it; NaN and infinities are names of nothing there."""
+    return repr(value) if math.isfinite(value) else f"float({quoted(str(value))})"
 
 
 def _killed(scene: Scene) -> list[str]:

@@ -33,6 +33,7 @@ NUMERIC = (
     "inaccurate",
     "dead_gradient",
     "dead_loss",
+    "negative_zero",
     "flushed",
     "negative",
     "spurious_overflow",

@@ -156,7 +156,7 @@ def suite(**changes):
             lambda: Implementation(squares, known=Known("inaccurate", reason="true")),
             "Implementation(name='squares'): known=Known(kind=('inaccurate',), reason='true', upstream='', "
             "variant=(), regime=(), dtype=(), device=(), group=(), probe=(), torch='', outside=False, "
-            "shown_at=None) is not a tuple; add a comma after Known(...).",
+            "shown_at=None, up_to=4.0) is not a tuple; add a comma after Known(...).",
         ),
         (
             lambda: Known("inaccurate", reason=""),

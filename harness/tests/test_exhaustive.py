@@ -95,7 +95,10 @@ def test_the_counts_agree_with_a_count_by_hand(dtype):
     ("name", "dtype"), [("upcast", "float16"), ("exact_gradient", "float16"), ("exact_gradient", "bfloat16")]
 )
 def test_who_is_right_everywhere_has_no_count_but_that_of_the_inputs(name, dtype):
-    assert counted(name, dtype) == ({"exhaustive_gap_inputs": float(INPUTS[dtype])}, [])
+    numbers, findings = counted(name, dtype)
+    # log_softmax of a sure class is +0, and minus that is -0: a note.
+    numbers.pop("exhaustive_gap_negative_zero", None)
+    assert (numbers, findings) == ({"exhaustive_gap_inputs": float(INPUTS[dtype])}, [])
 
 
 @pytest.mark.parametrize("dtype", INPUTS)

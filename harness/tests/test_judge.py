@@ -7,6 +7,8 @@ the way an implementation arrives, and wants every one of them rejected in every
 from __future__ import annotations
 
 import math
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +46,11 @@ def planted(place, truth_there, got_there, **given):
     return judge(stick_of(truth, **given), got).defects
 
 
+def unsized(defects):
+    """Returns defects without the sizes of their errors, which have tests of their own."""
+    return tuple(replace(defect, times=None) for defect in defects)
+
+
 TINY, SUBNORMAL = 2.0**-100, 2.0**-130
 LOSS, GRADIENT = {"is_loss": True}, {"is_loss": False}
 POISONED = {"poisoned": True}
@@ -73,6 +80,7 @@ POISONED = {"poisoned": True}
         (TINY, 0.0, LOSS, "dead_loss", "note"),
         (SUBNORMAL, 0.0, GRADIENT, "flushed", "note"),
         (SUBNORMAL, -0.0, LOSS, "flushed", "note"),
+        (0.0, -0.0, LOSS, "negative_zero", "note"),
         (1e-3, -1e-3, LOSS, "negative", "error"),
         (TINY, -TINY, LOSS, "negative", "error"),
         (0.0, -TINY, LOSS, "negative", "error"),
@@ -84,7 +92,7 @@ POISONED = {"poisoned": True}
 @pytest.mark.parametrize("place", [2, 6])
 def test_a_planted_answer_gives_its_kind_and_nothing_else(truth, got, given, kind, severity, place):
     group = GROUPS[int(place % 3 == 0)]
-    assert planted(place, truth, got, **given) == (Defect(kind, severity, group, 1, place),)
+    assert unsized(planted(place, truth, got, **given)) == (Defect(kind, severity, group, 1, place),)
     assert KINDS[kind].severity in (None, severity)
 
 
@@ -105,12 +113,65 @@ def test_an_error_is_nothing_then_a_warning_then_an_error_as_it_grows(dtype, is_
         found = planted(4, truth, truth + error, dtype=dtype, is_loss=is_loss)
         assert [d.severity for d in found] == expected
         assert all((d.kind, d.place) == ("inaccurate", 4) for d in found)
+        assert all(d.times == pytest.approx(error / floor, rel=1e-6) for d in found)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("is_loss", [True, False])
+def test_a_size_is_the_largest_error_over_its_bound_whatever_entry_is_furthest_off(dtype, is_loss):
+    # The second entry is further off, the first further beyond its bound, which grows with the truth.
+    bound = 4 * FORMATS[dtype].error_factor * FORMATS[dtype].roundoff
+    truth = np.array([2.0**-6, 64.0])
+    got = truth + bound * np.array([40.0, 192.0])
+    (found,) = judge(stick_of(truth, dtype=dtype, is_loss=is_loss, labels=None), got).defects
+    assert (found.severity, found.place) == ("error", 1)
+    assert found.times == pytest.approx(40, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("truth", "got", "given", "times"),
+    [
+        # Signs that differ: nothing of the answer is right.
+        (1e-3, -1e-3, LOSS, 2e-3),
+        (1e-3, 0.0, GRADIENT, 1e-3),
+        (0.0, -TINY, LOSS, TINY),
+        (TINY, 0.0, LOSS, TINY),
+        (SUBNORMAL, 0.0, GRADIENT, SUBNORMAL),
+    ],
+)
+def test_every_kind_that_compares_numbers_has_a_size(truth, got, given, times):
+    (found,) = planted(2, truth, got, **given)
+    assert found.times == pytest.approx(times / (8 * 4 * 2.0**-24))
+
+
+@pytest.mark.parametrize(
+    ("truth", "got", "given"),
+    [
+        (1.5, NAN, LOSS),
+        (1.5, NAN, POISONED),
+        (1.5, INF, LOSS),
+        (INF, 3e38, LOSS),
+        (INF, -INF, GRADIENT),
+        (NAN, 1.5, LOSS),
+    ],
+)
+def test_what_cannot_be_compared_has_no_size(truth, got, given):
+    assert [defect.times for defect in planted(3, truth, got, **given)] == [None]
+
+
+def test_a_size_is_finite_where_the_difference_or_the_quotient_is_not():
+    largest = sys.float_info.max
+    truth, got = np.array([largest, 0.0]), np.array([-largest, largest])
+    for scale in (1.0, 0.0):
+        found = judge(stick_of(truth, dtype="float64", scale=scale, labels=None), got).defects
+        assert all(0 < defect.times <= largest for defect in found)
+        assert len(found) == 1
 
 
 def test_one_mask_of_defects_is_split_by_group_and_by_severity_and_points_at_the_worst():
     truth = np.full(10, 2.0**-6)
     got = truth + 2.0**-6 * np.array([1, 0, 3, 5, 2, 0, 4, 0, 1e-5, 2e-5])
-    assert judge(stick_of(truth), got).defects == (
+    assert unsized(judge(stick_of(truth), got).defects) == (
         Defect("inaccurate", "error", "off_target", 2, 2),
         Defect("inaccurate", "error", "target", 3, 3),
         Defect("inaccurate", "warning", "off_target", 1, 8),
@@ -156,9 +217,10 @@ def test_the_correctly_rounded_truth_is_silent(dtype, is_loss):
 @pytest.mark.parametrize(
     ("truth", "got", "given"),
     [
-        (0.0, -0.0, LOSS),
+        (-0.0, -0.0, LOSS),
+        (-0.0, 0.0, LOSS),
+        (0.0, -0.0, GRADIENT),
         (-0.0, 0.0, GRADIENT),
-        (0.0, -0.0, POISONED),
         (NAN, NAN, LOSS),
         (NAN, NAN, POISONED),
         (NAN, 0.0, GRADIENT),

@@ -256,7 +256,8 @@ TABLE = [
     ("dead and large", 1e-3, 0.0, ("inaccurate", "error"), ("dead_gradient", "error")),
     ("negative", 1e-3, -1e-3, ("negative", "error"), ("inaccurate", "error")),
     ("negative and tiny", TINY, -TINY, ("negative", "error"), ("inaccurate", "warning")),
-    ("negative zero", 0.0, -0.0, None, None),
+    ("negative zero", 0.0, -0.0, ("negative_zero", "note"), None),
+    ("negative zero for an underflow", NOTHING, -0.0, ("negative_zero", "note"), None),
 ]
 
 

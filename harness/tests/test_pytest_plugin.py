@@ -29,7 +29,8 @@ def session(pytester: pytest.Pytester) -> Session:
 
 def test_a_suite_becomes_tests_named_by_what_they_ask(session):
     session.plant(
-        RIGHT + 'Implementation(too_small, contract=NARROW, known=(Known("inaccurate", "planted"),)),',
+        RIGHT
+        + 'Implementation(too_small, contract=NARROW, known=(Known("inaccurate", "planted", up_to=1e9),)),',
         examples='Example("mean", POINT, 5.0, source="Text A, p. 3"), Example("mean", POINT, 5.0),',
         identities='Identity("symmetric", plain, symmetric, "mean", "unit_normal"),',
     )

@@ -47,7 +47,8 @@ def test_a_wrong_implementation_fails_with_sentences_and_exact_numbers(session):
 
 def test_a_known_finding_is_an_expected_failure_with_its_reason(session):
     session.plant(
-        'Implementation(too_small, contract=NARROW, known=(Known("inaccurate", "planted", "x#1"),)),'
+        "Implementation(too_small, contract=NARROW, "
+        'known=(Known("inaccurate", "planted", "x#1", up_to=Known.ANY_SIZE),)),'
     )
     found = session.outcomes()
     outcome, text = found[MEAN + "too_small"]

@@ -35,6 +35,7 @@ CASES = [
     ("accuracy", "inaccurate", "logits", "native_module", "sum", "wide", "float32", 64, 10),
     ("accuracy", "dead_loss", "loss", "native", "none", "confident", "float64", 7, 10),
     ("accuracy", "flushed", "logits", "native", "mean", "confident", "float16", 64, 10),
+    ("accuracy", "negative_zero", "loss", "native", "none", "unit_normal", "float32", 7, 1),
     ("accuracy", "spurious_nan", "logits", "softmax_log", "mean", "near_overflow", "float32", 64, 10),
     ("accuracy", "spurious_nan", "loss", "native", "probability", "masked", "float32", 64, 10),
     ("accuracy", "spurious_overflow", "loss", "softmax_log", "mean", "near_overflow", "float32", 64, 10),

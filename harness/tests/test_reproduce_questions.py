@@ -7,6 +7,7 @@ question is found by others as well, so each row below names the question whose 
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from dataclasses import replace
 from functools import cache
@@ -27,8 +28,9 @@ from harness.probes.protocol.probe import QUESTIONS as PROTOCOL
 from harness.probes.protocol.probe import protocol
 from harness.probes.recheck import recheck
 from harness.reproducer import questions
+from harness.reproducer.refusals import _literal
 from harness.reproducer.reproduction import NoReproducerError
-from harness.reproducer.running import ended
+from harness.reproducer.running import Ended, ended
 from harness.reproducer.script import script
 from harness.reproducer.search import reproduced
 from harness.results import Finding
@@ -52,8 +54,8 @@ ASKED = [
     ("inference_mode", "grad_mode", "unasked", "mean"),
     ("no input requires a gradient", "grad_mode", "always_asked", "mean"),
     ("no input requires a gradient", "grad_mode", "unasked", "mean"),
-    ("one input at a time", "grad_mode", "asked_for_both", "probability"),
-    ("one input at a time", "no_gradient", "loses_target", "probability"),
+    ("some inputs require a gradient", "grad_mode", "asked_for_both", "probability"),
+    ("some inputs require a gradient", "no_gradient", "loses_target", "probability"),
     ("eval mode", "grad_mode", "halves_in_eval", "mean"),
     ("transposed inputs", "layout", "reads_dense", "mean"),
     ("inputs with strided entries", "layout", "reads_dense", "mean"),
@@ -152,6 +154,11 @@ def right_one(suite, case, kind=""):
     return suite.implementation("ground_dense" if case.variant == "probability" else "ground_rowwise")
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.5, -1, 255])
+def test_a_changed_entry_is_written_as_python_reads_it(value):
+    assert repr(eval(_literal(value))) == repr(value)
+
+
 def test_every_question_of_the_protocol_has_lines_and_a_planted_fault():
     names = {question.name for question in PROTOCOL}
     assert names == {question for question, *_ in ASKED if question and ":" not in question}
@@ -189,7 +196,7 @@ def test_the_script_of_every_question_fails_on_its_fault_and_passes_with_a_right
         ("state kept", "changes_state", "draws"): "changed torch's random state",
         ("result dtype", "result_dtype", "widens"): "returns float64 for float32 inputs",
         ("no input requires a gradient", "grad_mode", "always_asked"): "requires a gradient that nobody",
-        ("one input at a time", "no_gradient", "loses_target"): "no gradient reached target",
+        ("some inputs require a gradient", "no_gradient", "loses_target"): "no gradient reached target",
         ("double backward", "second_order", "half_detached"): "Hessian-vector product wrong by 50 %",
         ("zero rows", "edge_shape", "naive_loop"): "raised on valid input: RuntimeError",
         ("determinism: rows", "neighbours", "first_row_more"): "in another order of rows",
@@ -287,3 +294,61 @@ def test_an_invalid_input_that_is_no_more_is_refused_in_a_sentence(suite, found_
     trial = Trial(case_of("mean"), "clamps_labels")
     with pytest.raises(NoReproducerError, match="has no invalid input label_beside any more"):
         reproduced(suite, trial, replace(finding, group="label_beside"), 0)
+
+
+TRIPLETS = """
+import torch
+from torch.autograd.function import Function
+
+from harness import Implementation
+from suites.triplet_margin import SUITE as FAMILY
+
+
+class _Changed(Function):
+    @staticmethod
+    def forward(ctx, tensor, factor):
+        ctx.factor = factor
+        return tensor.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        if ctx.factor is None:
+            raise RuntimeError("two of three are not supported")
+        return gradient * ctx.factor, None
+
+
+def loss(anchor, positive, negative, factor):
+    if anchor.requires_grad and positive.requires_grad and not negative.requires_grad:
+        anchor = _Changed.apply(anchor, factor)
+    return torch.nn.functional.triplet_margin_loss(anchor, positive, negative)
+
+
+def wrong_together(anchor, positive, negative):
+    return loss(anchor, positive, negative, 1.5)
+
+
+def raises_together(anchor, positive, negative):
+    return loss(anchor, positive, negative, None)
+
+
+SUITE = FAMILY.extended(Implementation(wrong_together), Implementation(raises_together))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("wrong_together", "gradient"), ("raises_together", "two of three are not supported")],
+)
+def test_a_set_of_needs_is_retold_in_the_script(name, message, tmp_path):
+    path = tmp_path / "triplets.py"
+    path.write_text(TRIPLETS, encoding="utf-8")
+    triplets = load_reference(str(path))
+    case = Case("triplet_margin", "mean", "triplet", "float32", "cpu", 8, 10, 1)
+    (finding,) = protocol(OpenBlock(triplets, case, 0), name).findings
+    found = reproduced(triplets, Trial(case, name), stored(finding), 0)
+    assert found.again
+    text = written(found)
+    assert "needing = ['anchor', 'positive']" in text
+    assert message in ended(text).failure
+    right = written(found, stand_in=triplets.implementation("exact_gradient"))
+    assert ended(right) == Ended()

@@ -6,17 +6,28 @@ its gradient there is not, and they do not belong to one function.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness import Known
 
 HALF = ("bfloat16", "float16")
 
 GRADIENT_FLOOR = Known(
     ("inaccurate", "saturated", "dead_gradient", "spurious_nan", "spurious_overflow"),
-    probe=("accuracy", "overflow"),
-    group=("probabilities/*", "ladder smallness", "exhaustive *"),
+    probe="accuracy",
+    group="probabilities/*",
     reason="(x - t) / max(x (1 - x), 1e-12): wrong below 1e-12, 0 at x = t = 1, and 0/0 in float16",
     upstream="pytorch#4867, pytorch#171327",
 )
+GRADIENT_LOST = replace(
+    GRADIENT_FLOOR,
+    regime=("calibrated", "halves", "sure*", "underflowing", "certain*", "nan_*", "recorded_*"),
+    up_to=Known.ANY_SIZE,
+)
+GRADIENT_LOST_ON_LADDERS = replace(
+    GRADIENT_FLOOR, probe="overflow", group=("ladder smallness", "exhaustive *"), up_to=Known.ANY_SIZE
+)
+FLOOR = (GRADIENT_FLOOR, GRADIENT_LOST, GRADIENT_LOST_ON_LADDERS)
 ROUNDED_TARGET_SLOPE = Known(
     "inaccurate",
     probe=("accuracy", "protocol"),
@@ -40,11 +51,12 @@ CUT_TARGET_SLOPE = Known(
     variant="both_gradients",
     group="target/*",
     reason="terms of coefficient 0 are cut out, and their part of the target's slope with them",
+    up_to=Known.ANY_SIZE,
 )
 
-NATIVE = (GRADIENT_FLOOR, ROUNDED_TARGET_SLOPE)
+NATIVE = (*FLOOR, ROUNDED_TARGET_SLOPE)
 MODULE = NATIVE
-UPCAST = (GRADIENT_FLOOR,)
+UPCAST = FLOOR
 TEXTBOOK = (NO_ZERO_CASE, WITHOUT_LOG1P)
 LOOP = TEXTBOOK
 DOUBLE_WHERE = (CUT_TARGET_SLOPE,)

@@ -6,7 +6,10 @@ that the form loses them does not, so one entry holds every face of one cause.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness import Known, Shape
+from suites.known.unrefused import ANY_SHARE, BROADCAST
 
 HALF = ("bfloat16", "float16")
 BROKEN = ("inaccurate", "dead_gradient")
@@ -54,19 +57,25 @@ ROUNDED_STEPS_ELSEWHERE = Known(
     probe="protocol",
     dtype=HALF,
     reason="every step is rounded to 16 bits; what another order or factor gives differs by that much",
+    up_to=8,
 )
 TARGET_SLOPE = Known(
     ("inaccurate", "dead_gradient"),
     probe="accuracy",
     group="target/*",
     reason="the slope -z comes out as the difference of two logarithms",
+    up_to=Known.ANY_SIZE,
 )
 AT_ZERO = Known(
     BROKEN,
-    probe=("accuracy", "overflow"),
-    regime=("at_zero", "unit_normal", "tiny"),
+    probe="accuracy",
+    regime="at_zero",
     reason="at z = 0 autograd takes 1 for the slope of max(z, 0) and 0 for that of |z|: 1 - t, not 1/2 - t",
+    up_to=Known.ANY_SIZE,
 )
+# A half in the slope of one entry in all of them, or in those of a draw that 16 bits round to 0.
+AT_EVERY_ZERO = replace(AT_ZERO, probe="overflow", regime=(), group="exhaustive *", up_to=512)
+AT_FEW_ZEROS = replace(AT_ZERO, regime=("unit_normal", "tiny"), up_to=Known.USUAL_SIZE)
 OVERFLOWING_POWER = Known(
     ("spurious_overflow", "spurious_nan"),
     probe=("accuracy", "overflow"),
@@ -89,10 +98,15 @@ SURE = ("confident*", "wide", "near_overflow", "distilled", "soft_targets", "rec
 SATURATED_SIGMOID = Known(
     "inaccurate",
     probe="accuracy",
-    regime=(*SURE, "unit_normal", "infinite*", "poisoned"),
+    regime=SURE,
     reason="sigmoid(z) is rounded: near 1 its complement has few bits, then none",
     upstream="pytorch#103316, pytorch#24933",
+    up_to=Known.ANY_SIZE,
 )
+FEWER_BITS = replace(
+    SATURATED_SIGMOID, regime=("unit_normal", "infinite*", "poisoned"), up_to=Known.USUAL_SIZE
+)
+LOST_IN_FLOAT16 = replace(LOST_BESIDE_ONE, probe="accuracy", regime=SURE, dtype="float16", up_to=1024)
 LOGARITHM_OF_ZERO = Known(
     ("spurious_nan", "spurious_overflow"),
     probe="accuracy",
@@ -113,6 +127,7 @@ SATURATED_SCALE = Known(
     group=("ladder scale", "ladder lead", "exhaustive *"),
     reason="sigmoid(z) is rounded: near 1 its complement has few bits, then none (and p may underflow to 0)",
     upstream="pytorch#103316, pytorch#24933",
+    up_to=Known.ANY_SIZE,
 )
 CLAMPED = Known(
     ("dead_gradient", "saturated"),
@@ -121,6 +136,7 @@ CLAMPED = Known(
     group=("loss", "logits/*"),
     reason="binary_cross_entropy keeps log p above -100 and p (1 - p) above 1e-12: beyond, the slope is 0",
     upstream="pytorch#103316, pytorch#24933",
+    up_to=Known.ANY_SIZE,
 )
 CLAMPED_IN_FLOAT16 = Known(
     "spurious_nan",
@@ -137,11 +153,28 @@ REFUSED_NAN = Known(
     reason="binary_cross_entropy refuses a NaN probability",
 )
 
-NATIVE = (INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS, ROUNDED_STEPS, ROUNDED_STEPS_ELSEWHERE)
+UNREFUSED = (ANY_SHARE, BROADCAST)
+CONTROL = (ANY_SHARE,)
+NATIVE = (
+    INFINITE_LOGITS,
+    SUBTRACTED_LABEL,
+    CANCELLED_LOSS,
+    ROUNDED_STEPS,
+    ROUNDED_STEPS_ELSEWHERE,
+    ANY_SHARE,
+)
 MODULE = NATIVE
-UPCAST = (INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS)
-SHIFTED = (AT_ZERO, INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_AT_SOFT_TARGETS)
-LOG_SIGMOID = (INFINITE_LOGITS, ROUNDED_STEPS, ROUNDED_STEPS_ELSEWHERE, TARGET_SLOPE)
+UPCAST = (INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS, ANY_SHARE)
+SHIFTED = (
+    AT_ZERO,
+    AT_EVERY_ZERO,
+    AT_FEW_ZEROS,
+    INFINITE_LOGITS,
+    SUBTRACTED_LABEL,
+    CANCELLED_AT_SOFT_TARGETS,
+    *UNREFUSED,
+)
+LOG_SIGMOID = (INFINITE_LOGITS, ROUNDED_STEPS, ROUNDED_STEPS_ELSEWHERE, TARGET_SLOPE, *UNREFUSED)
 LEFT_OUT = Known(
     "saturated",
     probe="accuracy",
@@ -150,23 +183,26 @@ LEFT_OUT = Known(
     reason="the infinite term that is left out at share 0 would be the slope of its share",
     outside=True,
 )
-BY_SIDES = (TARGET_SLOPE, LEFT_OUT)
-TWO_CLASSES = (INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS, TARGET_SLOPE)
-LOOP = (INFINITE_LOGITS, OVERFLOWING_POWER, LOST_BESIDE_ONE)
+BY_SIDES = (TARGET_SLOPE, LEFT_OUT, *UNREFUSED)
+TWO_CLASSES = (INFINITE_LOGITS, SUBTRACTED_LABEL, CANCELLED_LOSS, TARGET_SLOPE, *UNREFUSED)
+LOOP = (INFINITE_LOGITS, OVERFLOWING_POWER, LOST_IN_FLOAT16, LOST_BESIDE_ONE, *UNREFUSED)
 TEXTBOOK = (
     INFINITE_LOGITS,
     ROUNDED_SIGMOID,
     TARGET_SLOPE,
     SATURATED_SIGMOID,
+    FEWER_BITS,
     LOGARITHM_OF_ZERO,
     EQUAL_TO_TARGET,
     SATURATED_SCALE,
+    *UNREFUSED,
 )
 THEN_BCE = (
     CLAMPED_IN_FLOAT16,
     ROUNDED_SIGMOID,
     TARGET_SLOPE,
     SATURATED_SIGMOID,
+    FEWER_BITS,
     LOGARITHM_OF_ZERO,
     CLAMPED,
     SATURATED_SCALE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness import Known
+from suites.known.unrefused import ANY_SIGN, BROADCAST
 
 HALF = ("bfloat16", "float16")
 WRONG = ("inaccurate", "dead_gradient", "negative")
@@ -22,11 +23,15 @@ ROUNDED = Known(
 )
 # Without a guard in the way, the ladders meet the same rounding wherever a draw puts it.
 ROUNDED_QUOTIENTS = Known(WRONG, probe=("accuracy", "overflow"), dtype=HALF, reason=ROUNDED.reason)
+# 1 / |x| multiplies the rounding of a cosine's slope.
+OF_OTHER_LENGTHS = ("small", "tiny", "unequal", "huge", "poisoned", "orthogonal", "opposite", "zero_vectors")
+ROUNDED_LENGTHS = replace(ROUNDED, regime=OF_OTHER_LENGTHS, up_to=Known.ANY_SIZE)
 ONE_ENTRY = Known(
     "edge_shape",
     probe="protocol",
     dtype=HALF,
     reason="both terms of the gradient, rounded to 16 bits, cancel where vectors are parallel",
+    up_to=Known.ANY_SIZE,
 )
 OUT_OF_RANGE = "squared norms, or their product, leave the range long before the vectors do"
 LONG = Known(
@@ -35,6 +40,7 @@ LONG = Known(
     regime=("huge", "unequal"),
     reason=f"{OUT_OF_RANGE}: a cosine of 0, or inf / inf",
     upstream="pytorch#69512, apex#211",
+    up_to=Known.ANY_SIZE,
 )
 LONG_LADDER = Known(
     ("inaccurate", "spurious_nan"),
@@ -42,6 +48,7 @@ LONG_LADDER = Known(
     group="ladder length",
     reason=f"{OUT_OF_RANGE}: a cosine of 0, or inf / inf, from here on",
     upstream="pytorch#69512, apex#211",
+    up_to=Known.ANY_SIZE,
 )
 # Each vector over its own norm: one that is infinite makes zeros, never inf / inf.
 LONG_NORM = replace(
@@ -66,12 +73,14 @@ SHORT_LADDER = Known(
     group="ladder shrinking",
     reason="squares of short vectors lose their bits in 16 bits, then underflow, and the guard is 0",
     upstream="pytorch#69512",
+    up_to=64,
 )
 CLAMPED_SLOPE = Known(
     WRONG,
     probe="accuracy",
     regime=("tiny", "zero_vectors"),
     reason="the norm is clamped outside of autograd, so below the clamp its slope goes on",
+    up_to=Known.ANY_SIZE,
 )
 
 CLAMPED_SLOPE_LADDER = Known(
@@ -79,6 +88,7 @@ CLAMPED_SLOPE_LADDER = Known(
     probe="overflow",
     group="ladder shrinking",
     reason="from the clamp of the norm on autograd goes on as if there were none",
+    up_to=Known.ANY_SIZE,
 )
 ANYWHERE = Known(
     BROKEN,
@@ -87,6 +97,7 @@ ANYWHERE = Known(
     reason="every step is rounded to 16 bits, and squares leave the range of float16",
     upstream="pytorch#69512",
 )
+OF_OTHER_LENGTHS_ANYWHERE = replace(ANYWHERE, regime=OF_OTHER_LENGTHS, up_to=Known.ANY_SIZE)
 
 SUBNORMAL_SHARE = Known(
     WRONG,
@@ -95,16 +106,30 @@ SUBNORMAL_SHARE = Known(
     group="ladder rows",
     reason="1 / N is a subnormal number of float16 before a slope multiplies it",
 )
-COMPOSED = (ROUNDED, SUBNORMAL_SHARE, ONE_ENTRY, LONG, LONG_LADDER, GUARD_IS_ZERO, SHORT_LADDER)
-NATIVE = COMPOSED
+UNREFUSED = (ANY_SIGN, BROADCAST)
+CONTROL = (ANY_SIGN,)
+COMPOSED = (
+    ROUNDED_LENGTHS,
+    ROUNDED,
+    SUBNORMAL_SHARE,
+    ONE_ENTRY,
+    LONG,
+    LONG_LADDER,
+    GUARD_IS_ZERO,
+    SHORT_LADDER,
+)
+NATIVE = (*COMPOSED, ANY_SIGN)
 MODULE = NATIVE
-LOOP = (ANYWHERE, LONG)
-MARGIN_ADDED = (ANYWHERE, ONE_ENTRY, LONG)
-TEXTBOOK = NATIVE
-QUOTIENTS = (LONG_NORM, LONG_NORM_LADDER, GUARD_IS_ZERO, ROUNDED_QUOTIENTS)
+LOOP = (OF_OTHER_LENGTHS_ANYWHERE, ANYWHERE, LONG)
+MARGIN_ADDED = (OF_OTHER_LENGTHS_ANYWHERE, ANYWHERE, ONE_ENTRY, LONG, *UNREFUSED)
+TEXTBOOK = (*COMPOSED, *UNREFUSED)
+QUOTIENTS = (LONG_NORM, LONG_NORM_LADDER, GUARD_IS_ZERO, ROUNDED_LENGTHS, ROUNDED_QUOTIENTS, *UNREFUSED)
 SIMILARITY = (*QUOTIENTS, CLAMPED_SLOPE, CLAMPED_SLOPE_LADDER)
 NORMALISED = QUOTIENTS
 # In float32 no square of a float16 number leaves the range.
-UPCAST = tuple(replace(entry, dtype=("float32", "bfloat16")) for entry in (LONG, LONG_LADDER))
-STABLE = ()
+UPCAST = (
+    *(replace(entry, dtype=("float32", "bfloat16")) for entry in (LONG, LONG_LADDER)),
+    ANY_SIGN,
+)
+STABLE = UNREFUSED
 COMPILED = (LONG, LONG_LADDER)

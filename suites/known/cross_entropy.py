@@ -6,6 +6,8 @@ scope that is too wide would hide a new finding behind an old reason.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness import Known, Shape
 
 CONFIDENT = ("confident", "confident_wrong", "wide", "masked", "near_overflow", "recorded_*")
@@ -36,6 +38,7 @@ ROW_COUNT = Known(
     group="ladder rows*",
     reason="the loss sum or the number of rows overflows float16 before the division",
     upstream="pytorch#85791",
+    up_to=32,
 )
 PROBABILITIES = (
     "probability",
@@ -145,6 +148,7 @@ ZERO_PROBABILITY = Known(
     variant=PROBABILITIES,
     dtype="float16",
     reason="a probability that float16 rounds to 0 is taken for masked, so its target gets no gradient",
+    up_to=512,
 )
 EAGER = (ZERO_WEIGHT, INFINITE, STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, SEQUENTIAL)
 NATIVE = (
@@ -169,6 +173,18 @@ COMPOSED = (
     ZERO_TIMES_INFINITY,
 )
 CHUNKED = (*COMPOSED, SMOOTHING_SUM_OF_LARGE, STORED_AND_SMOOTHED)
+# No sum of the rows in the dtype, no count of them: `Tensor.mean` does both in float32.
+MEAN_OF_ROWS = (
+    ZERO_WEIGHT,
+    SOFT_SLOPE,
+    SUMMED_COEFFICIENTS,
+    INFINITE,
+    STORED_16_BIT,
+    OUT_OF_BITS,
+    POISON,
+    SEQUENTIAL,
+    ZERO_TIMES_INFINITY,
+)
 UPCAST = (
     ZERO_WEIGHT,
     SOFT_SLOPE,
@@ -184,29 +200,36 @@ UPCAST = (
 # The narrower entry first: the first that covers a finding gives its reason.
 ONE_HOT = (ZERO_PROBABILITY, STORED_AND_SMOOTHED, *COMPOSED)
 COMPILED = (INFINITE, STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, ROW_COUNT, POISON, KILLS)
-UNSTABLE = (
-    Known(
-        ("spurious_nan", "spurious_overflow", "inaccurate", "dead_gradient"),
-        reason="unstable on purpose: probabilities over- and underflow before the logarithm",
-    ),
+OUT_OF_RANGE = Known(
+    ("spurious_nan", "spurious_overflow", "inaccurate", "dead_gradient"),
+    reason="unstable on purpose: probabilities over- and underflow before the logarithm",
+    up_to=8,
 )
+UNSTABLE = (replace(OUT_OF_RANGE, probe="overflow", up_to=64), OUT_OF_RANGE)
 UNSTABLE_AND_POISONED = (ZERO_WEIGHT, INFINITE, POISON, *UNSTABLE)
+UNSHIFTED = Known(
+    ("spurious_nan", "spurious_overflow", "inaccurate", "dead_gradient", "edge_shape"),
+    probe=("accuracy", "overflow", "protocol"),
+    reason="unstable on purpose: exponentials overflow, and in 16 bits they are summed in the dtype",
+    up_to=8,
+)
+# Where the sum of the exponentials is infinite in float16, the gradient is that of another row.
+UNSHIFTED_IN_FLOAT16 = replace(UNSHIFTED, probe="accuracy", dtype="float16", regime=CONFIDENT, up_to=1024)
+UNSHIFTED_ON_LADDERS = replace(UNSHIFTED, probe="overflow", up_to=64)
 NAIVE = (
     ZERO_WEIGHT,
     NO_ROWS,
     NEGATIVE_LABEL,
-    Known(
-        ("spurious_nan", "spurious_overflow", "inaccurate", "dead_gradient", "edge_shape"),
-        probe=("accuracy", "overflow", "protocol"),
-        reason="unstable on purpose: exponentials overflow, and in 16 bits they are summed in the dtype",
-    ),
+    UNSHIFTED_IN_FLOAT16,
+    UNSHIFTED_ON_LADDERS,
+    UNSHIFTED,
 )
-CANCELS = (
-    ZERO_WEIGHT,
-    INFINITE,
-    POISON,
-    Known(
-        ("inaccurate", "dead_gradient", "spurious_overflow"),
-        reason="logsumexp(x) - x_t cancels under a common offset",
-    ),
+CANCELLED = Known(
+    ("inaccurate", "dead_gradient", "spurious_overflow"),
+    reason="logsumexp(x) - x_t cancels under a common offset",
+    up_to=8,
 )
+CANCELLED_AT_AN_OFFSET = replace(
+    CANCELLED, probe="accuracy", regime=("offset", "near_overflow"), up_to=Known.ANY_SIZE
+)
+CANCELS = (ZERO_WEIGHT, INFINITE, POISON, ROW_COUNT, CANCELLED_AT_AN_OFFSET, CANCELLED)

@@ -35,6 +35,7 @@ SCALE = Known(
     probe="overflow",
     group="ladder scale",
     reason="log-sums of this size are rounded by more than 1, so exp of their difference is any number",
+    up_to=Known.ANY_SIZE,
 )
 UNCHECKED_LABEL = Known(
     "accepts_invalid",
@@ -73,12 +74,14 @@ TEXTBOOK = (
         regime=("long", "confident_wrong"),
         dtype="float32",
         reason="a product of sixty small probabilities, or of a few tiny ones, underflows",
+        up_to=Known.ANY_SIZE,
     ),
     Known(
         ("spurious_overflow", "spurious_nan", "inaccurate", "dead_gradient"),
         probe="overflow",
         group=("ladder frames", "ladder scale"),
         reason="from here on products of probabilities underflow",
+        up_to=Known.ANY_SIZE,
     ),
     Known(
         "inaccurate",
@@ -102,6 +105,7 @@ RESCALED = (
         probe="overflow",
         group="ladder scale",
         reason="beside a beginning so much more likely, the one that can be finished underflows to 0",
+        up_to=Known.ANY_SIZE,
     ),
 )
 # Compiled it is asked no ladder of scales.

@@ -7,6 +7,8 @@ every face of it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness import Known
 
 HALF = ("bfloat16", "float16")
@@ -14,7 +16,7 @@ HALF = ("bfloat16", "float16")
 SQUARE_FIRST = Known(
     ("spurious_overflow", "spurious_nan"),
     probe=("accuracy", "overflow"),
-    group=("loss", "variance/*", "ladder scale", "exhaustive variance"),
+    group=("loss", "variance/*", "ladder scale", "exhaustive *"),
     reason="(x - t)^2 overflows before it is divided by v, and r^2 / v and r^2 / v^2 before they are halved",
     upstream="pytorch#44350 (same cause in mse)",
 )
@@ -25,6 +27,7 @@ DIVIDED_EARLY = Known(
     group=("prediction/*", "target/*", "ladder small"),
     reason="what comes from above is divided by v before it meets the residual: infinite for a small v, "
     "subnormal for a large one",
+    up_to=16,
 )
 ROUNDED_EPS = Known(
     "inaccurate",
@@ -40,15 +43,40 @@ ROUNDED_STEPS = Known(
     dtype=HALF,
     reason="each step is rounded to 16 bits: residual, square, quotient, logarithm, both parts of a slope",
 )
+# The slope by v is a difference of two quotients of v, and where 1 / v is large so is what is left.
+ROUNDED_VARIANCE_SLOPE = replace(
+    ROUNDED_STEPS, probe="accuracy", regime="unit_normal", group="variance/*", up_to=32
+)
+ROUNDED_VARIANCE_SLOPES = replace(
+    ROUNDED_VARIANCE_SLOPE,
+    regime=("*_variance", "balanced", "calibrated", "outliers", "half_equal", "nan_*", "infinite", "huge"),
+    up_to=Known.ANY_SIZE,
+)
+ROUNDED_AT_EVERY_VARIANCE = replace(
+    ROUNDED_STEPS, probe="overflow", group="exhaustive variance", up_to=Known.ANY_SIZE
+)
+ROUNDED_AT_ZERO_VARIANCE = replace(
+    ROUNDED_STEPS, probe="accuracy", regime="zero_variance", group="prediction/*", up_to=16
+)
+ROUNDED = (ROUNDED_VARIANCE_SLOPES, ROUNDED_VARIANCE_SLOPE, ROUNDED_AT_ZERO_VARIANCE, ROUNDED_STEPS)
 ROUNDED_FOR_EVERY_UPSTREAM = Known(
     ("second_backward", "upstream", "edge_shape"),
     probe="protocol",
     dtype=HALF,
     reason="1 / v and r^2 / v^2 are rounded to 16 bits before they are subtracted, whatever comes from above",
+    up_to=Known.ANY_SIZE,
 )
 
-COMPOSED = (SQUARE_FIRST, DIVIDED_EARLY, ROUNDED_EPS, ROUNDED_STEPS, ROUNDED_FOR_EVERY_UPSTREAM)
-LOG_PROB = (SQUARE_FIRST, DIVIDED_EARLY, ROUNDED_STEPS, ROUNDED_FOR_EVERY_UPSTREAM)
+LOOP = (SQUARE_FIRST, DIVIDED_EARLY, ROUNDED_EPS, *ROUNDED, ROUNDED_FOR_EVERY_UPSTREAM)
+COMPOSED = (ROUNDED_AT_EVERY_VARIANCE, *LOOP)
+LOG_PROB = (
+    SQUARE_FIRST,
+    DIVIDED_EARLY,
+    ROUNDED_VARIANCE_SLOPES,
+    ROUNDED_AT_ZERO_VARIANCE,
+    ROUNDED_STEPS,
+    ROUNDED_FOR_EVERY_UPSTREAM,
+)
 UPCAST = (SQUARE_FIRST, DIVIDED_EARLY)
 COMPILED = (
     SQUARE_FIRST,

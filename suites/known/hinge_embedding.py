@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from suites.known.margin_ranking import RELU
+from suites.known.unrefused import ANY_SIGN, BROADCAST
 
-TEXTBOOK = (RELU,)
+UNREFUSED = (ANY_SIGN, BROADCAST)
+TEXTBOOK = (RELU, *UNREFUSED)
 COMPILED = (RELU,)

@@ -7,7 +7,10 @@ holds every face of one cause.
 
 from __future__ import annotations
 
-from harness import Known
+from dataclasses import replace
+
+from harness import Known, Shape
+from suites.known.unrefused import BROADCAST
 
 HALF = ("bfloat16", "float16")
 # Where a target is exactly 0; the recorded ones are after rounding to float16.
@@ -19,6 +22,7 @@ ROUNDED_TERMS = Known(
     group="loss",
     reason="every step is rounded to 16 bits, and the terms cancel where p is close to q",
     upstream="pytorch#32520, pytorch#80488",
+    up_to=8,
 )
 CLOSENESS = Known(
     ("inaccurate", "negative"),
@@ -37,6 +41,9 @@ STORED_LOG_SOFTMAX = Known(
     reason="log-probabilities are stored in 16 bits between forward and backward, so p - t loses its bits",
     upstream="speculators#788",
 )
+# The regime that shows it best, named so that every sweep asks it: a gradient off by twice its own size.
+STORED_NEAR_TARGET = replace(STORED_LOG_SOFTMAX, regime="near_logits", shown_at=Shape(64, 10))
+STORED = (STORED_NEAR_TARGET, STORED_LOG_SOFTMAX)
 ROUNDED_SLOPE = Known(
     ("inaccurate", "dead_gradient", "spurious_overflow"),
     probe="accuracy",
@@ -44,6 +51,7 @@ ROUNDED_SLOPE = Known(
     variant=("both_gradients", "log_target"),
     group="target/*",
     reason="the slope log t + 1 - x is added up in 16 bits",
+    up_to=512,
 )
 ROUNDED_SLOPE_ELSEWHERE = Known(
     ("edge_shape", "upstream"),
@@ -51,6 +59,7 @@ ROUNDED_SLOPE_ELSEWHERE = Known(
     dtype=HALF,
     variant="both_gradients",
     reason="the slope log t + 1 - x is added up in 16 bits, term by term times what comes from above",
+    up_to=512,
 )
 SUBNORMAL_SLOPE = Known(
     ("inaccurate", "dead_gradient", "spurious_overflow"),
@@ -59,6 +68,7 @@ SUBNORMAL_SLOPE = Known(
     regime="tiny_targets",
     group="target/*",
     reason="autograd multiplies by t and divides by it again, which loses the bits of a subnormal t",
+    up_to=Known.ANY_SIZE,
 )
 SLOPE_AT_ZERO = Known(
     "spurious_nan",
@@ -100,6 +110,40 @@ NO_ZERO_CASE = Known(
     reason="t log t is computed as 0 * -inf where t = 0",
     upstream="pytorch#89558",
 )
+ROUNDED_MASS = Known(
+    ("inaccurate", "dead_gradient"),
+    probe="overflow",
+    dtype=HALF,
+    group="exhaustive mass",
+    reason="t log t and t, and log t and 2 in the slope, are rounded to 16 bits before they are added",
+)
+NO_MASS = Known(
+    "spurious_nan",
+    probe="overflow",
+    group="exhaustive mass",
+    reason="the slope at t = 0 is -inf, autograd computes 0/0 there",
+    upstream="pytorch#89558",
+)
+NO_MASS_AT_ALL = Known(
+    "spurious_nan",
+    probe="overflow",
+    group="exhaustive mass",
+    reason="t log t is computed as 0 * -inf where t = 0",
+    upstream="pytorch#89558",
+)
+CUT_MASS = Known(
+    "saturated",
+    probe="overflow",
+    group="exhaustive mass",
+    reason="classes of target 0 are cut out, so their slope is 0 where the definition has -inf",
+)
+LOST_EPSILON = Known(
+    ("inaccurate", "negative"),
+    probe="overflow",
+    dtype=HALF,
+    group="exhaustive value",
+    reason="1 + 1e-5 is rounded to 1 in 16 bits, so what the 1e-5 adds to a mass of 1 is lost",
+)
 CUT_SLOPE = Known(
     "saturated",
     probe="accuracy",
@@ -109,14 +153,32 @@ CUT_SLOPE = Known(
     reason="classes of target 0 are cut out, so their slope is 0 where the definition has -inf",
 )
 
-XLOGY = (ROUNDED_TERMS, CLOSENESS, STORED_LOG_SOFTMAX, ROUNDED_SLOPE, SUBNORMAL_SLOPE, ROW_SUM)
-COMPOSED = (*XLOGY, ROUNDED_SLOPE_ELSEWHERE, SLOPE_AT_ZERO, MASKED)
-MODULE = (*(e for e in COMPOSED if e is not STORED_LOG_SOFTMAX), LOGARITHM_OF_ZERO)
+XLOGY = (
+    ROUNDED_TERMS,
+    CLOSENESS,
+    *STORED,
+    ROUNDED_SLOPE,
+    SUBNORMAL_SLOPE,
+    ROW_SUM,
+    BROADCAST,
+)
+COMPOSED = (*XLOGY, ROUNDED_SLOPE_ELSEWHERE, SLOPE_AT_ZERO, MASKED, ROUNDED_MASS, NO_MASS)
+MODULE = (*(e for e in COMPOSED if e not in STORED), LOGARITHM_OF_ZERO)
 NATIVE = (*COMPOSED, LOGARITHM_OF_ZERO)
-TEXTBOOK = (*XLOGY, LOGARITHM_OF_ZERO, NO_ZERO_CASE)
-LOOP = (ROUNDED_TERMS, CLOSENESS, ROUNDED_SLOPE, SUBNORMAL_SLOPE, CUT_SLOPE)
-CUT = (SUBNORMAL_SLOPE, CUT_SLOPE)
-UPCAST = (SUBNORMAL_SLOPE, SLOPE_AT_ZERO, MASKED, LOGARITHM_OF_ZERO)
-EPSILON_FORM = (ROUNDED_TERMS, CLOSENESS, ROUNDED_SLOPE, ROW_SUM, MASKED)
+TEXTBOOK = (*XLOGY, LOGARITHM_OF_ZERO, NO_ZERO_CASE, ROUNDED_MASS, NO_MASS_AT_ALL)
+LOOP = (ROUNDED_TERMS, CLOSENESS, ROUNDED_SLOPE, SUBNORMAL_SLOPE, CUT_SLOPE, BROADCAST)
+CUT = (SUBNORMAL_SLOPE, CUT_SLOPE, CUT_MASS, BROADCAST)
+UPCAST = (SUBNORMAL_SLOPE, SLOPE_AT_ZERO, NO_MASS, MASKED, LOGARITHM_OF_ZERO, BROADCAST)
+CONTROL = (BROADCAST,)
+EPSILON_FORM = (
+    ROUNDED_TERMS,
+    CLOSENESS,
+    ROUNDED_SLOPE,
+    ROW_SUM,
+    MASKED,
+    ROUNDED_MASS,
+    LOST_EPSILON,
+    BROADCAST,
+)
 COMPILED = (MASKED,)
 COMPILED_TEXTBOOK = (NO_ZERO_CASE,)

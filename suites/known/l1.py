@@ -6,6 +6,8 @@ fails in the middle of the range as well, wherever a residual is 0 or its square
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness import Known
 from suites.known.residuals import WEIGHT_SUM, ZERO_WEIGHT
 
@@ -27,25 +29,30 @@ ROOT_LARGE = Known(
     probe="accuracy",
     regime="near_overflow",
     reason="the square overflows where the residual does not; the loss is infinite, its slope 0",
+    up_to=Known.ANY_SIZE,
 )
 ROOT_SMALL = Known(
     ("inaccurate", "spurious_overflow"),
     probe="accuracy",
     regime="tiny",
     reason="the square of a small residual is 0 or subnormal: the loss loses its bits, the root has no slope",
+    up_to=Known.ANY_SIZE,
 )
 ROOT_SMALL_IN_FLOAT16 = Known(
     ("inaccurate", "spurious_overflow"),
     probe="accuracy",
     dtype="float16",
-    regime=("unit_normal", "fitted", "wide", "outliers", "nan_prediction"),
+    regime=("fitted", "wide", "outliers", "nan_prediction"),
     reason="residuals below 2^-7 have squares below the smallest normal number of float16",
+    up_to=256,
 )
+ROOT_SMALL_AT_HOME = replace(ROOT_SMALL_IN_FLOAT16, regime="unit_normal", up_to=64)
 ROOT_LIMITS = Known(
     ("inaccurate", "spurious_overflow", "dead_gradient", "spurious_nan"),
     probe="overflow",
     group=("ladder s*", "exhaustive *"),
     reason="the square leaves the range at the root of it, at either end",
+    up_to=1024,
 )
 ROOT_PRIME = Known(
     "edge_shape",
@@ -53,8 +60,18 @@ ROOT_PRIME = Known(
     dtype=("bfloat16", "float16"),
     group=("a prime number of classes", "one class"),
     reason="some residual of a batch of those sizes is 0 in 16 bits, where the root has no slope",
+    up_to=64,
 )
 
 NATIVE = (WEIGHT_SUM, ZERO_WEIGHT)
 UPCAST = (ZERO_WEIGHT,)
-ROOT = (ROOT_SLOPE, ROOT_SUMS, ROOT_LARGE, ROOT_SMALL, ROOT_SMALL_IN_FLOAT16, ROOT_LIMITS, ROOT_PRIME)
+ROOT = (
+    ROOT_SLOPE,
+    ROOT_SUMS,
+    ROOT_LARGE,
+    ROOT_SMALL,
+    ROOT_SMALL_IN_FLOAT16,
+    ROOT_SMALL_AT_HOME,
+    ROOT_LIMITS,
+    ROOT_PRIME,
+)

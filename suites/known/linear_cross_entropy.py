@@ -33,6 +33,7 @@ DEAD_GAP = Known(
     group=("ladder gap", "exhaustive gap"),
     reason="from this lead on the largest probability rounds to 1 and the label's gradient is 0",
     upstream="pytorch#195529 (same cause in BCEWithLogits)",
+    up_to=32,
 )
 STORED_16_BIT = Known(
     ("inaccurate", "dead_gradient"),
@@ -60,6 +61,7 @@ ROW_COUNT = Known(
     group="ladder rows",
     reason="the number of rows overflows float16 before the division",
     upstream="pytorch#85791",
+    up_to=32,
 )
 LABEL_APART = Known(
     ("inaccurate", "dead_gradient"),
@@ -73,6 +75,7 @@ ONE_BY_ONE = Known(
     dtype=WIDE,
     group="ladder rows",
     reason="index_add_ adds up the rows of a frequent label one by one",
+    up_to=16,
 )
 POISON = Known(
     "nan_leak",
@@ -99,7 +102,45 @@ NEGATIVE_LABEL = Known(
     group="label_negative",
     reason="row[-1] is the last class to Python's indexing",
 )
+# A textbook form alone: what torch does at once over logits, in three steps.
+ZERO_OVER_ZERO = Known(
+    "spurious_nan",
+    probe="accuracy",
+    regime=("masked_bias", "ignored_half", "ignored_all"),
+    reason="unstable on purpose: the slope of log p is 0 / 0 where a probability is 0, in ignored rows too",
+)
+UNDERFLOW = Known(
+    ("spurious_nan", "spurious_overflow"),
+    probe="accuracy",
+    dtype="float16",
+    regime=("wide", "confident", "confident_wrong", "few_labels"),
+    reason="unstable on purpose: a probability below 2^-25 is 0 in float16 before the logarithm",
+)
+UNDERFLOW_ON_THE_WAY_UP = Known(
+    ("spurious_nan", "spurious_overflow"),
+    probe="overflow",
+    group=("ladder scale", "exhaustive gap"),
+    reason="unstable on purpose: probabilities underflow before the logarithm",
+)
+ROUNDED_LOGSUMEXP = Known(
+    "inaccurate",
+    probe="accuracy",
+    dtype=WIDE,
+    regime="confident_wrong",
+    reason="every probability is exp(z - logsumexp(z)), whose exponent is rounded at the size of the lead",
+    up_to=4.0,
+)
+CANCELS = Known(
+    "inaccurate",
+    probe="overflow",
+    group=("ladder common", "ladder scale"),
+    reason="logsumexp(z) is rounded at the size of the logits and taken from one of them: it cancels",
+    # On a ladder what fails first is just beyond the bound.
+    up_to=4.0,
+)
 NATIVE = (STORED_16_BIT, OUT_OF_BITS, DEAD_GAP, COMMON_LOGIT, ROW_COUNT, POISON)
+SOFTMAX_LOG = (ZERO_OVER_ZERO, UNDERFLOW, UNDERFLOW_ON_THE_WAY_UP, *NATIVE)
+LOGSUMEXP = (ROUNDED_LOGSUMEXP, CANCELS, *NATIVE)
 ROW_BY_ROW = (SUMMED_16_BIT, OUT_OF_BITS, DEAD_GAP, COMMON_LOGIT, NEGATIVE_LABEL)
 ROW_CHUNKS = (SUMMED_16_BIT, OUT_OF_BITS, DEAD_GAP, COMMON_LOGIT, ROW_COUNT, POISON)
 CHUNKED = (LABEL_APART, DEAD_GAP, ONE_BY_ONE, CHUNKED_POISON)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness import Known
+from suites.known.unrefused import ANY_SIGN, BROADCAST
 
 ROUNDED = Known(
     ("inaccurate", "dead_gradient", "edge_shape"),
@@ -11,6 +12,7 @@ ROUNDED = Known(
     regime=("near_margin", "scores", "huge_scores"),
     dtype=("bfloat16", "float16"),
     reason="the difference of two scores is rounded to 16 bits before the margin is added",
+    up_to=1024,
 )
 RELU = Known(
     "nan_swallowed",
@@ -18,6 +20,9 @@ RELU = Known(
     regime="poisoned*",
     reason="the backward of relu sends the gradient of a NaN on as if it were positive",
 )
-NATIVE = (ROUNDED,)
-TEXTBOOK = (ROUNDED, RELU)
+UNREFUSED = (ANY_SIGN, BROADCAST)
+NATIVE = (ROUNDED, ANY_SIGN)
+UPCAST = (ANY_SIGN,)
+CASES = (ROUNDED, *UNREFUSED)
+TEXTBOOK = (ROUNDED, RELU, *UNREFUSED)
 COMPILED = (RELU,)

@@ -30,14 +30,21 @@ MODULE = (MEAN_FACTOR,)
 NATIVE = (MEAN_FACTOR, *COMPOSED)
 UPCAST = (ZERO_WEIGHT,)
 CUT_LATE = (MASKED_AFTER, replace(MEAN_FACTOR, variant="missing", regime=()))
+_CANCELLED = Known(
+    ("inaccurate", "negative", "dead_gradient"),
+    probe="accuracy",
+    reason="unstable on purpose: x^2 - 2 x t + t^2 cancels where x is close to t, and so does its slope",
+    up_to=32,
+)
 EXPANDED = (
     ZERO_WEIGHT,
-    replace(_OTHER_FACES, kind="spurious_overflow"),
-    Known(
-        ("inaccurate", "negative", "dead_gradient"),
-        probe="accuracy",
-        reason="unstable on purpose: x^2 - 2 x t + t^2 cancels where x is close to t, and so does its slope",
+    replace(_OTHER_FACES, kind=("spurious_overflow", "dead_gradient")),
+    replace(
+        _CANCELLED,
+        regime=("offset", "near_overflow", "wide", "outliers", "fitted", "nan_prediction"),
+        up_to=Known.ANY_SIZE,
     ),
+    _CANCELLED,
     Known(
         "spurious_nan",
         probe=("accuracy", "overflow"),
@@ -49,5 +56,6 @@ EXPANDED = (
         probe="protocol",
         dtype=("bfloat16", "float16"),
         reason="in 16 bits the slope 2 x - 2 t loses its digits whatever arrives from above",
+        up_to=512,
     ),
 )

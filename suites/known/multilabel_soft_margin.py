@@ -5,9 +5,12 @@ The trap: the two logsigmoids are right, so in float32 nothing is wrong but infi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness import Known
 from suites.known.binary_cross_entropy_with_logits import LEFT_OUT
 from suites.known.soft_margin import SUBTRACTED_LABEL
+from suites.known.unrefused import ANY_SHARE, BROADCAST
 
 HALF = ("bfloat16", "float16")
 
@@ -35,6 +38,13 @@ SATURATED_SIGMOID = Known(
     probe=("accuracy", "overflow", "protocol"),
     reason="sigmoid(z) is rounded: near 1 its complement has few bits, then none (and p may underflow to 0)",
 )
+SATURATED_SCALE = replace(SATURATED_SIGMOID, probe="overflow", up_to=8)
+SATURATED_WHERE_SURE = replace(
+    SATURATED_SIGMOID,
+    probe="accuracy",
+    regime=("confident*", "wide", "near_overflow", "soft_targets", "recorded_*"),
+    up_to=Known.ANY_SIZE,
+)
 SEQUENTIAL_SUM = Known(
     "inaccurate",
     probe="overflow",
@@ -48,12 +58,14 @@ TARGET_SLOPE = Known(
     variant="both_gradients",
     group="target/*",
     reason="the slope -x comes out as the difference of two logarithms",
+    up_to=Known.ANY_SIZE,
 )
 
-NATIVE = (INFINITE_LOGITS, CLASS_SUM, ROUNDED_STEPS, TARGET_SLOPE)
-LOOP = (INFINITE_LOGITS, SATURATED_SIGMOID)
-LOG_SIGMOID = (INFINITE_LOGITS, TARGET_SLOPE)
-WITH_LOGITS = (INFINITE_LOGITS, SUBTRACTED_LABEL)
+UNREFUSED = (ANY_SHARE, BROADCAST)
+NATIVE = (INFINITE_LOGITS, CLASS_SUM, ROUNDED_STEPS, TARGET_SLOPE, *UNREFUSED)
+LOOP = (INFINITE_LOGITS, SATURATED_WHERE_SURE, SATURATED_SCALE, SATURATED_SIGMOID, *UNREFUSED)
+LOG_SIGMOID = (INFINITE_LOGITS, TARGET_SLOPE, *UNREFUSED)
+WITH_LOGITS = (INFINITE_LOGITS, SUBTRACTED_LABEL, ANY_SHARE)
 UPCAST = LOG_SIGMOID
 COMPILED = (INFINITE_LOGITS, SEQUENTIAL_SUM)
-BY_SIDES = (TARGET_SLOPE, LEFT_OUT)
+BY_SIDES = (TARGET_SLOPE, LEFT_OUT, *UNREFUSED)

@@ -7,6 +7,8 @@ the regime that shows it in float32 as well.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness import Known
 from harness.sample import Shape
 
@@ -19,11 +21,23 @@ ROUNDED_STEPS = Known(
     dtype=HALF,
     reason="e^x, t x and their difference are each rounded to 16 bits, and so is the slope e^x - t",
 )
+ROUNDED_DIFFERENCE = replace(
+    ROUNDED_STEPS, probe="accuracy", regime="counts", group=("prediction/*", "target/*"), up_to=128
+)
+ROUNDED_FAR_DIFFERENCE = replace(
+    ROUNDED_DIFFERENCE,
+    regime=("fitted", "wide", "zero_rate", "impossible", "near_overflow", "nan_prediction"),
+    up_to=1024,
+)
+ROUNDED_LOSS = replace(
+    ROUNDED_STEPS, probe="accuracy", regime=("fitted", "zero_rate", "wide"), group="loss", up_to=32
+)
 ROUNDED_FOR_EVERY_UPSTREAM = Known(
     ("second_backward", "upstream", "edge_shape"),
     probe="protocol",
     dtype=HALF,
     reason="the slope e^x - t is a difference of two products with what comes from above, each rounded",
+    up_to=Known.ANY_SIZE,
 )
 LARGE_COUNTS = Known(
     "inaccurate",
@@ -33,6 +47,7 @@ LARGE_COUNTS = Known(
     regime="fitted",
     group="loss",
     reason="t log t and -t x leave log(2 pi t) / 2 of themselves, with the rounding of t log t",
+    up_to=Known.ANY_SIZE,
 )
 ZERO_RATE = Known(
     "spurious_nan",
@@ -64,6 +79,9 @@ COMPOSED = (
     MASKED_SLOPE,
     LOST_EPS,
     LARGE_COUNTS,
+    ROUNDED_DIFFERENCE,
+    ROUNDED_FAR_DIFFERENCE,
+    ROUNDED_LOSS,
     ROUNDED_STEPS,
     ROUNDED_FOR_EVERY_UPSTREAM,
 )

@@ -22,6 +22,7 @@ WEIGHT_SUM = Known(
     variant="weighted",
     reason="the sums of the weighted losses and of the weights overflow float16 before they are divided",
     upstream="pytorch#85791 (same cause in cross_entropy)",
+    up_to=1024,
 )
 ROUNDED_STEPS = Known(
     "inaccurate",
@@ -66,4 +67,5 @@ ADDS_AND_TAKES_AWAY = Known(
     probe=("accuracy", "overflow"),
     group=("prediction/*", "target/*", "exhaustive *"),
     reason="the slope of r - min(r, b) is added and taken away again, so small slopes lose their bits",
+    up_to=1024,
 )

@@ -6,7 +6,10 @@ lost is a warning each time, and only gamma < 1 makes NaN of it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness import Known
+from suites.known.unrefused import ANY_SHARE, BROADCAST
 
 HALF = ("bfloat16", "float16")
 EASY = ("ladder lead", "exhaustive *")
@@ -20,15 +23,17 @@ ROUNDED_COMPLEMENT = Known(
     regime=EASY_ELEMENTS,
     reason="1 - p_t is formed from a rounded p_t: the bits of an easy element are lost",
     upstream="pytorch#195529 (same cause in BCEWithLogits)",
+    up_to=Known.ANY_SIZE,
 )
 FEWER_BITS = Known(
     "inaccurate",
     probe="accuracy",
     group=("loss", "logits/*"),
-    regime=(*DRAWN_NORMALLY, "tiny", "confident_wrong"),
+    regime=(*DRAWN_NORMALLY, "tiny"),
     reason="1 - p_t is formed from a rounded p_t: bits are lost, and its power doubles that",
     upstream="pytorch#195529 (same cause in BCEWithLogits)",
 )
+FEWER_BITS_OF_LARGE = replace(FEWER_BITS, regime="confident_wrong", up_to=Known.ANY_SIZE)
 DEAD_LEAD = Known(
     ("inaccurate", "dead_gradient"),
     probe="overflow",
@@ -41,8 +46,9 @@ ROUNDED_STEPS = Known(
     ("inaccurate", "dead_gradient"),
     probe="accuracy",
     dtype=HALF,
-    regime=(*DRAWN_NORMALLY, "near_overflow", "tiny"),
+    regime="near_overflow",
     reason="every step is rounded to 16 bits",
+    up_to=128,
 )
 INFINITE_SLOPE = Known(
     "spurious_nan",
@@ -90,8 +96,10 @@ SATURATED_SCALE = Known(
     probe="overflow",
     group="ladder scale",
     reason="log p_t of a rounded p_t: few bits where the answer is wrong and sure, then log 0",
+    up_to=16,
 )
 
+UNREFUSED = (ANY_SHARE, BROADCAST)
 COMPOSED = (
     WEIGHT_ZERO,
     INFINITE_SLOPE,
@@ -99,7 +107,9 @@ COMPOSED = (
     OVERFLOWING_SLOPE,
     ROUNDED_COMPLEMENT,
     FEWER_BITS,
+    FEWER_BITS_OF_LARGE,
     DEAD_LEAD,
+    ANY_SHARE,
     ROUNDED_STEPS,
 )
 EXP_OF_LOSS = (*COMPOSED, ROUNDED_STEPS_ELSEWHERE)
@@ -110,9 +120,12 @@ LOOP = (
     SATURATED_SCALE,
     ROUNDED_COMPLEMENT,
     FEWER_BITS,
+    FEWER_BITS_OF_LARGE,
     DEAD_LEAD,
     ROUNDED_STEPS,
+    *UNREFUSED,
 )
-LOG_SPACE = ()
+LOG_SPACE = UNREFUSED
+CONTROL = (ANY_SHARE,)
 UPCAST = COMPOSED[:-1]
 COMPILED = ()

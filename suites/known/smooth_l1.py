@@ -35,6 +35,7 @@ SLOPE_OF_SQUARE = Known(
     variant=FAR_FROM_ONE,
     group=("prediction/*", "target/*", "*upstream*", "*backward*", "one *", "a prime *"),
     reason="the upstream gradient is divided by beta before it meets the residual, and underflows",
+    up_to=128,
 )
 ZERO_BETA = Known(
     ("spurious_nan", "nan_leak"),

@@ -5,7 +5,10 @@ The trap: torch's fix of 2022 put log1p in the place of log and left the exponen
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness import Known
+from suites.known.unrefused import ANY_SIGN, BROADCAST
 
 HALF = ("bfloat16", "float16")
 
@@ -20,17 +23,26 @@ LOST_BESIDE_ONE = Known(
     probe=("accuracy", "overflow"),
     reason="log(1 + e^(-y x)) loses the power beside the 1",
 )
+FAR = ("confident*", "wide", "near_overflow", "recorded_*")
+LOST_IN_FLOAT16 = replace(LOST_BESIDE_ONE, probe="accuracy", regime=FAR, dtype="float16", up_to=512)
 ROUNDED_STEPS = Known(
     ("inaccurate", "dead_gradient", "spurious_overflow"),
     probe=("accuracy", "overflow"),
     dtype=HALF,
     reason="the power is stored in 16 bits between steps",
 )
+# Its smallest normal number is 6e-5, so the power loses bits where bfloat16 has them all.
+ROUNDED_IN_FLOAT16 = replace(ROUNDED_STEPS, probe="accuracy", dtype="float16", up_to=32)
+ROUNDED_FAR_IN_FLOAT16 = replace(ROUNDED_IN_FLOAT16, regime=FAR, up_to=512)
+ROUNDED = (ROUNDED_FAR_IN_FLOAT16, ROUNDED_IN_FLOAT16, ROUNDED_STEPS)
 THRESHOLD = Known(
     "inaccurate",
-    probe=("accuracy", "overflow"),
+    probe="accuracy",
+    regime=FAR,
     reason="beyond its threshold of 20 softplus answers the argument itself, without e^-20",
+    up_to=Known.ANY_SIZE,
 )
+THRESHOLD_ON_LADDERS = replace(THRESHOLD, probe="overflow", regime=())
 
 SUBTRACTED_LABEL = Known(
     ("inaccurate", "dead_gradient"),
@@ -45,11 +57,13 @@ INFINITE = Known(
     reason="a term of coefficient 0 is multiplied by an infinite x",
 )
 
-NATIVE = (OVERFLOWING_POWER, ROUNDED_STEPS)
-TEXTBOOK = (OVERFLOWING_POWER, ROUNDED_STEPS)
-LOOP = (OVERFLOWING_POWER, LOST_BESIDE_ONE)
-UPCAST = (OVERFLOWING_POWER,)
-SOFTPLUS = (THRESHOLD,)
-LOG_SIGMOID = ()
-WITH_LOGITS = (INFINITE, SUBTRACTED_LABEL)
+UNREFUSED = (ANY_SIGN, BROADCAST)
+NATIVE = (OVERFLOWING_POWER, *ROUNDED, ANY_SIGN)
+TEXTBOOK = (OVERFLOWING_POWER, *ROUNDED, *UNREFUSED)
+LOOP = (OVERFLOWING_POWER, LOST_IN_FLOAT16, LOST_BESIDE_ONE, *UNREFUSED)
+UPCAST = (OVERFLOWING_POWER, ANY_SIGN)
+SOFTPLUS = (THRESHOLD, THRESHOLD_ON_LADDERS, *UNREFUSED)
+LOG_SIGMOID = UNREFUSED
+CONTROL = (ANY_SIGN,)
+WITH_LOGITS = (INFINITE, SUBTRACTED_LABEL, ANY_SIGN)
 COMPILED = ()

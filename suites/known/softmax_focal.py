@@ -20,6 +20,7 @@ ROUNDED_COMPLEMENT = Known(
     regime=EASY,
     reason="1 - p_t is formed from a rounded p_t: the bits of an easy row are lost",
     upstream="pytorch#195529 (same cause in BCEWithLogits)",
+    up_to=Known.ANY_SIZE,
 )
 DEAD_GAP = Known(
     ("inaccurate", "dead_gradient"),
@@ -35,6 +36,7 @@ ROUNDED_STEPS = Known(
     dtype=HALF,
     reason="every step is rounded to 16 bits, 1 - p_t and what its power is multiplied by among them",
 )
+ROUNDED_LARGE = replace(ROUNDED_STEPS, regime="near_overflow", up_to=32)
 INFINITE_SLOPE = Known(
     ("spurious_nan", "edge_shape"),
     probe=("accuracy", "protocol"),
@@ -66,12 +68,22 @@ UNSTABLE = Known(
     regime=(*EASY, "confident_wrong", "near_overflow", "infinite_logit"),
     group=("loss", "logits/*"),
     reason="unstable on purpose: probabilities over- and underflow before the logarithm",
+    up_to=Known.ANY_SIZE,
 )
 UNSTABLE_SCALE = Known(
     ("spurious_nan", "spurious_overflow", "inaccurate"),
     probe="overflow",
     group=("ladder scale", "exhaustive gap"),
     reason="unstable on purpose: probabilities over- and underflow before the logarithm",
+    up_to=64,
+)
+UNSTABLE_CLASSES = Known(
+    ("spurious_nan", "spurious_overflow", "dead_gradient"),
+    probe="overflow",
+    dtype="float16",
+    group="ladder classes",
+    reason="unstable on purpose: of thousands of classes some probabilities underflow before the logarithm",
+    up_to=64,
 )
 UNSHIFTED = Known(
     "spurious_nan",
@@ -86,11 +98,41 @@ UNDERFLOW_IN_IGNORED = Known(
     group="logits/ignored",
     reason="an ignored row whose p_t underflows is cut out after its slope, 0 * inf, was formed",
 )
+ONE_HOT_PRODUCT = Known(
+    "spurious_nan",
+    probe="accuracy",
+    regime="masked",
+    reason="the zeros of a one-hot label do not cut log 0 of a masked class out of the sum: 0 * inf is NaN",
+)
+CANCELS = Known(
+    ("inaccurate", "dead_gradient"),
+    probe="accuracy",
+    regime=("offset", "near_overflow"),
+    reason="logsumexp(x) - x_t cancels under a common offset, and with it 1 - p_t",
+    up_to=Known.ANY_SIZE,
+)
+# In one entry, since not every draw shows it on the way up, where what fails first is just beyond the bound.
+ROUNDED_LOGSUMEXP = Known(
+    "inaccurate",
+    probe=("accuracy", "overflow"),
+    regime=("confident_wrong", "unit_normal"),
+    group=("logits/off_target", "ladder scale"),
+    reason="every probability is exp(x - logsumexp(x)), whose exponent is rounded at the size of the logits",
+    up_to=4.0,
+)
 SUMMED_IN_16_BIT = Known(
     ("inaccurate", "dead_gradient", "edge_shape"),
     probe=("accuracy", "protocol"),
     dtype=HALF,
     reason="unstable on purpose: exponentials are summed in 16 bits",
+    up_to=8,
+)
+SUMMED_LARGE = replace(
+    SUMMED_IN_16_BIT,
+    probe="accuracy",
+    dtype="float16",
+    regime=("confident_wrong", "near_overflow"),
+    up_to=512,
 )
 
 COMPOSED = (
@@ -103,23 +145,29 @@ COMPOSED = (
     ROUNDED_STEPS,
 )
 LOG_SOFTMAX = (MASKED_AFTER, *COMPOSED)
+ONE_HOT = (ONE_HOT_PRODUCT, *COMPOSED)
+LOGSUMEXP = (CANCELS, ROUNDED_LOGSUMEXP, *LOG_SOFTMAX)
 SOFTMAX = (
     INFINITE_SLOPE,
     POISON,
     UNDERFLOW_IN_IGNORED,
     UNSTABLE,
     UNSTABLE_SCALE,
+    UNSTABLE_CLASSES,
     ROUNDED_COMPLEMENT,
     DEAD_GAP,
+    ROUNDED_LARGE,
     ROUNDED_STEPS,
 )
 LOOP = (
     INFINITE_SLOPE,
     UNSTABLE,
     UNSTABLE_SCALE,
+    UNSTABLE_CLASSES,
     UNSHIFTED,
     ROUNDED_COMPLEMENT,
     DEAD_GAP,
+    SUMMED_LARGE,
     SUMMED_IN_16_BIT,
 )
 OFF_TARGET = ()

@@ -65,6 +65,8 @@ FORMS = [
     (SOFTMAX_FOCAL, "composed"),
     (SOFTMAX_FOCAL, "log_softmax_gather"),
     (SOFTMAX_FOCAL, "softmax_gather"),
+    (SOFTMAX_FOCAL, "one_hot"),
+    (SOFTMAX_FOCAL, "logsumexp_gather"),
     (SOFTMAX_FOCAL, "naive_loop"),
     (SOFTMAX_FOCAL, "upcast"),
     (SIGMOID_FOCAL, "composed"),

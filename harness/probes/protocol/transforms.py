@@ -25,7 +25,7 @@ from harness.observation import gradient_array, loss_array, news
 from harness.oracle.reduction import Array
 from harness.oracle.truth import RowTruth, reduced
 from harness.probes.protocol.interview import NAME, Interview, Question, UnsupportedError
-from harness.results import Finding
+from harness.results import TIMES, Finding
 from harness.sample import rows
 from harness.standard import row_oracle, staged, standard
 from harness.units import number
@@ -106,7 +106,10 @@ def _second_order(interview: Interview, wanted: str) -> list[Finding]:
     if off <= SECOND_ORDER_LINE:
         return []
     sentence = f"Hessian-vector product of {wanted} wrong by {number(100 * off)} % in the norm"
-    return [replace(plain_finding("second_order", NAME, wanted, sentence), witness={"input": wanted})]
+    witness: dict[str, object] = {"input": wanted}
+    if np.isfinite(off):
+        witness[TIMES] = off / SECOND_ORDER_LINE
+    return [replace(plain_finding("second_order", NAME, wanted, sentence), witness=witness)]
 
 
 @dataclass(frozen=True)
