@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness import Blind, Contract, Implementation, Regime, Suite, Variant, above
+from harness import Contract, Implementation, Regime, Suite, Variant, above
 from suites.examples.binary_cross_entropy_with_logits import EXAMPLES, IDENTITIES
 from suites.implementations.binary_cross_entropy_with_logits import (
     NativeModule,
@@ -29,6 +29,7 @@ from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compil
 from suites.known.binary_cross_entropy_with_logits import (
     BY_SIDES,
     COMPILED,
+    CONTROL,
     LOG_SIGMOID,
     LOOP,
     MODULE,
@@ -37,11 +38,13 @@ from suites.known.binary_cross_entropy_with_logits import (
     TEXTBOOK,
     THEN_BCE,
     TWO_CLASSES,
+    UNREFUSED,
     UPCAST,
 )
 from suites.mistakes.binary_cross_entropy_with_logits import KNOWN_BAD
 from suites.oracles.binary_cross_entropy_with_logits import ORACLE
 from suites.regimes import binary as draw
+from suites.regimes.refusals import OF_SHARES
 from suites.regimes.variants import reductions
 
 # In float64 too, native loses what is sure and right, and answers NaN to infinite logits.
@@ -95,6 +98,7 @@ SUITE = Suite(
         draw.ROWS,
     ),
     exhaustive=draw.EXHAUSTIVE,
+    invalid=OF_SHARES,
     shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
@@ -108,17 +112,9 @@ SUITE = Suite(
         Implementation(two_classes, known=TWO_CLASSES),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         compiled(log_sigmoid, skip=above(batch=64), known=COMPILED),
-        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
-        Implementation(exact_gradient, control=True),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD, CONTROL),
+        Implementation(exact_gradient, control=True, known=UNREFUSED),
         *KNOWN_BAD,
-    ),
-    blind=(
-        Blind(
-            "logits next to 0 give a loss of log 2 to its last bits",
-            check="loss",
-            null="the constant log C",
-            regime=("tiny", "at_zero"),
-        ),
     ),
     examples=EXAMPLES,
     identities=IDENTITIES,

@@ -35,6 +35,7 @@ from suites.implementations.cosine_embedding import (
 from suites.implementations.declared import UP_TO_FLOAT32, compiled, float64_control
 from suites.known.cosine_embedding import (
     COMPILED,
+    CONTROL,
     LOOP,
     MARGIN_ADDED,
     MODULE,
@@ -43,11 +44,13 @@ from suites.known.cosine_embedding import (
     SIMILARITY,
     STABLE,
     TEXTBOOK,
+    UNREFUSED,
     UPCAST,
 )
 from suites.mistakes.cosine_embedding import KNOWN_BAD
 from suites.oracles.cosine_embedding import ORACLE
 from suites.regimes import pairs as draw
+from suites.regimes.refusals import OF_PAIRS
 from suites.regimes.repeated import rows_of
 from suites.regimes.variants import reductions
 
@@ -105,6 +108,7 @@ SUITE = Suite(
         ),
         rows_of(draw.independent, classes=4),
     ),
+    invalid=OF_PAIRS,
     shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
@@ -119,11 +123,11 @@ SUITE = Suite(
             known=MARGIN_ADDED,
         ),
         Implementation(stable, contract=UNGUARDED, known=STABLE),
-        Implementation(stable_guarded),
+        Implementation(stable_guarded, known=UNREFUSED),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         compiled(textbook, skip=above(batch=256), known=COMPILED),
-        float64_control(upcast),
-        Implementation(exact_gradient, control=True),
+        float64_control(upcast, known=CONTROL),
+        Implementation(exact_gradient, control=True, known=UNREFUSED),
         *KNOWN_BAD,
     ),
     blind=(

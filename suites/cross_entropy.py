@@ -8,17 +8,21 @@ by their number, but under probability targets it divides by the number of rows.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
-from torch import Generator, nn
+from torch import Generator, finfo, nn
 
-from harness import Blind, Contract, Implementation, Ladder, Regime, Sample, Suite, Variant, above
+from harness import Blind, Contract, Implementation, Ladder, Regime, Sample, Shape, Suite, Variant, above
+from harness.suite import Shapes
 from suites.examples.cross_entropy import EXAMPLES, IDENTITIES
 from suites.implementations.cross_entropy import (
     chunked,
     exact_gradient,
     log_softmax_gather,
+    log_softmax_nll,
     logsumexp_gather,
+    mean_of_rows,
     naive_loop,
     native,
     one_hot,
@@ -31,6 +35,7 @@ from suites.known.cross_entropy import (
     CHUNKED,
     COMPILED,
     EAGER,
+    MEAN_OF_ROWS,
     NAIVE,
     NATIVE,
     ONE_HOT,
@@ -43,7 +48,7 @@ from suites.regimes import classification as draw
 from suites.regimes.invalid import INVALID_LABELS
 from suites.regimes.log_probabilities import every_second_zero
 from suites.regimes.recorded import recorded_regimes
-from suites.regimes.repeated import rows_ladder
+from suites.regimes.repeated import rows_ladder, rows_of
 from suites.regimes.targets import (
     Options,
     as_images,
@@ -62,11 +67,13 @@ def ignored_images(sample: Sample, options: Options, generator: Generator) -> Sa
 
 def soft_images(sample: Sample, options: Options, generator: Generator) -> Sample:
     """Images (N, C, H, W) with a distribution over the classes at every pixel."""
-    soft, label = probability_targets(sample, options, generator), sample["target"]
-    logits, target = (
-        as_images(Sample(logits=rows, target=label), options, generator)["logits"] for rows in soft.tensors
-    )
-    return soft.replaced(logits=logits, target=target, layout="nchw")
+    return as_images(probability_targets(sample, options, generator), options, generator)
+
+
+def soft_rows(shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Rows of an untrained model with a distribution over the classes in each."""
+    rows = draw.many_rows(shape.batch, shape, finfo, generator, lead=-10.0)
+    return probability_targets(rows, {}, generator)
 
 
 # One label a row, nothing smoothed: what a form that picks the label's entry can be asked.
@@ -131,6 +138,17 @@ COMPILED_NATIVE = Contract(
         "images_weighted_probability",
     )
 )
+# Tutorial A divides a weighted sum by the number of rows, and so does everyone who writes `.mean()` himself.
+# On ladders that are not of rows it is native once more, against a truth of its own.
+OVER_ALL_ROWS = Contract(
+    mean_denominator="rows",
+    except_regimes=("ladder scale", "ladder gap", "ladder classes", "exhaustive gap"),
+    variants=tuple(
+        v.name
+        for v in (*BY_LABEL, NOTHING_COUNTS, *SOFT)
+        if v.options.get("reduction", "mean") == "mean" and "label_smoothing" not in v.options
+    ),
+)
 ROWS_ONLY = Contract(
     variants=tuple(v.name for v in VARIANTS if v.adapt not in (as_images, ignored_images, soft_images))
 )
@@ -151,6 +169,12 @@ WHERE_FLOAT64_IS_GOOD = Contract(
     ),
 )
 IGNORING = ("ignore_index",)
+
+
+def where_timed(shape: Shape) -> str | None:
+    """Skips the large shapes, where a form of native's own kernels is as fast and as large as native."""
+    return "declared skip of the timed shapes" if shape in Shapes().timed else None
+
 
 SUITE = Suite(
     name="cross_entropy",
@@ -195,6 +219,12 @@ SUITE = Suite(
         rows_ladder(
             partial(draw.many_rows, lead=-10.0), "rows in the batch, losses about 10", name="rows_untrained"
         ),
+        replace(
+            rows_of(soft_rows, classes=3),
+            name="rows_soft",
+            names="rows in the batch, each a distribution of the classes, losses about 10",
+            variant="probability",
+        ),
         Ladder(
             "classes",
             draw.many_classes,
@@ -215,6 +245,8 @@ SUITE = Suite(
         Implementation(softmax_log, contract=INDEX, known=UNSTABLE_AND_POISONED),
         Implementation(log_softmax_gather, contract=INDEX, known=EAGER),
         Implementation(logsumexp_gather, contract=INDEX, known=CANCELS),
+        Implementation(log_softmax_nll, contract=INDEX, skip=where_timed, known=EAGER),
+        Implementation(mean_of_rows, contract=OVER_ALL_ROWS, skip=where_timed, known=MEAN_OF_ROWS),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         Implementation(chunked, contract=ROWS_ONLY, known=CHUNKED),
         compiled(

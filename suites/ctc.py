@@ -36,6 +36,8 @@ from suites.known.ctc import COMPILED, CORRECTED, LOOP, NATIVE, RESCALED, TEXTBO
 from suites.mistakes.ctc import KNOWN_BAD
 from suites.oracles.ctc import FUSED, ORACLE, PARTIAL
 from suites.regimes import sequences as draw
+from suites.regimes.climbs import scale_ladder
+from suites.regimes.repeated import rows_of
 
 WIDE = ("float32", "float64")
 HALF = ("bfloat16", "float16")
@@ -99,16 +101,10 @@ SUITE = Suite(
             resolution=1.0,
             names="frames",
         ),
-        Ladder(
-            "scale",
-            draw.scaled,
-            start=1.0,
-            # Eight frames, and the sum over a few rows: what bounds it is finite as well.
-            stop=lambda finfo: float(finfo.max) / 512,
-            resolution=0.25,
-            relative=2.0**-10,
-            names="largest |x|",
-        ),
+        # Eight frames, and the sum over a few rows: what bounds it is finite as well.
+        scale_ladder(draw.scaled, "largest |x|", share=1 / 512),
+        # A sequence costs as much as a hundred rows of scores: fewer of them than elsewhere.
+        rows_of(draw.typical, classes=3, most=1 << 14),
     ),
     invalid=draw.INVALID_SEQUENCES,
     shapes=Shapes(

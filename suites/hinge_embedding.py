@@ -7,9 +7,11 @@ ones are asked as well, since torch answers them.
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
-from harness import Blind, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
+from harness import Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
 from suites.examples.hinge_embedding import EXAMPLES, IDENTITIES
 from suites.implementations.declared import UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.hinge_embedding import (
@@ -20,10 +22,11 @@ from suites.implementations.hinge_embedding import (
     textbook,
     upcast,
 )
-from suites.known.hinge_embedding import COMPILED, TEXTBOOK
+from suites.known.hinge_embedding import COMPILED, TEXTBOOK, UNREFUSED
 from suites.mistakes.hinge_embedding import KNOWN_BAD
 from suites.oracles.hinge_embedding import ORACLE
 from suites.regimes import margins as draw
+from suites.regimes.refusals import OF_SIGNS
 from suites.regimes.repeated import rows_of
 from suites.regimes.variants import reductions
 
@@ -55,27 +58,23 @@ SUITE = Suite(
         ),
         rows_of(draw.distances, classes=1),
     ),
-    exhaustive=(Exhaustive("distance", draw.every_distance, "the distance x under label -1"),),
+    exhaustive=(
+        Exhaustive("positive", partial(draw.every_distance, label=1), "the distance x under label 1"),
+        Exhaustive("negative", partial(draw.every_distance, label=-1), "the distance x under label -1"),
+    ),
+    invalid=OF_SIGNS,
     shapes=draw.SHAPES,
     implementations=(
-        Implementation(native, baseline=True),
-        Implementation(nn.HingeEmbeddingLoss, name="native_module"),
+        Implementation(native, baseline=True, known=UNREFUSED),
+        Implementation(nn.HingeEmbeddingLoss, name="native_module", known=UNREFUSED),
         Implementation(naive_loop, skip=above(batch=7, classes=10)),
         Implementation(textbook, known=TEXTBOOK),
         Implementation(by_products, known=TEXTBOOK),
-        Implementation(upcast, contract=UP_TO_FLOAT32),
+        Implementation(upcast, contract=UP_TO_FLOAT32, known=UNREFUSED),
         compiled(textbook, skip=above(batch=256), known=COMPILED),
-        float64_control(upcast),
-        Implementation(exact_gradient, control=True),
+        float64_control(upcast, known=UNREFUSED),
+        Implementation(exact_gradient, control=True, known=UNREFUSED),
         *KNOWN_BAD,
-    ),
-    blind=(
-        Blind(
-            "distances of exactly the margin: any share of the slope is right",
-            check="gradient*",
-            null=("zeros", "0.97 of it"),
-            regime="stepped",
-        ),
     ),
     examples=EXAMPLES,
     identities=IDENTITIES,

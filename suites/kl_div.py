@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from harness import Blind, Contract, Implementation, Ladder, Regime, Suite, Variant, above
+from harness import Blind, Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
 from harness.sample import Shape
 from harness.suite import Shapes
 from suites.examples.kl_div import EXAMPLES, IDENTITIES
@@ -32,6 +32,7 @@ from suites.known.kl_div import (
     COMPILED,
     COMPILED_TEXTBOOK,
     COMPOSED,
+    CONTROL,
     CUT,
     EPSILON_FORM,
     LOOP,
@@ -43,6 +44,8 @@ from suites.known.kl_div import (
 from suites.mistakes.kl_div import KNOWN_BAD
 from suites.oracles.kl_div import ORACLE
 from suites.regimes import distributions as draw
+from suites.regimes.climbs import classes_ladder, scale_ladder
+from suites.regimes.refusals import OF_DISTRIBUTIONS
 from suites.regimes.repeated import rows_ladder
 
 # In every format 0 * -inf is NaN, and so is native's slope of t log t at t = 0.
@@ -58,7 +61,7 @@ WHERE_FLOAT64_IS_GOOD = Contract(
         "log_target_none",
         "from_logits",
     ),
-    except_regimes=("masked", "zeros", "one_hot"),
+    except_regimes=("masked", "zeros", "one_hot", "exhaustive mass"),
 )
 # Nine compiled artefacts in a quick sweep: two forms at the usual shape and the timed one, one per variant.
 COMPILED_FLOAT32 = Contract(dtypes=("float32",), variants=("batchmean",))
@@ -119,16 +122,8 @@ SUITE = Suite(
         *draw.distilled_regimes(),
     ),
     ladders=(
-        Ladder(
-            "scale",
-            draw.scaled,
-            start=1.0,
-            # Two rows of one sign: their sum reaches twice the largest entry.
-            stop=lambda finfo: 0.49 * float(finfo.max),
-            resolution=0.25,
-            relative=2.0**-10,
-            names="largest |x|",
-        ),
+        # Two rows of one sign: their sum reaches twice the largest entry.
+        scale_ladder(draw.scaled, "largest |x|", share=0.49),
         Ladder(
             "closeness",
             draw.closeness,
@@ -138,16 +133,13 @@ SUITE = Suite(
             names="-log2 of the distance between p and q",
         ),
         rows_ladder(draw.many_rows, "rows in the batch, divergences of about 1"),
-        Ladder(
-            "classes",
-            draw.many_classes,
-            start=2.0,
-            stop=lambda finfo: float(1 << 16),
-            resolution=1.0,
-            classes_is_value=True,
-            names="classes in a row",
-        ),
+        classes_ladder(draw.many_classes, "classes in a row"),
     ),
+    exhaustive=(
+        Exhaustive("value", draw.every_value, "the log-probability x of a class of mass 1"),
+        Exhaustive("mass", draw.every_mass, "the mass t of a class, 0 to 1, under x = -1"),
+    ),
+    invalid=OF_DISTRIBUTIONS,
     shapes=Shapes(
         covering=(Shape(1, 3), Shape(7, 10), ONE_CLASS, Shape(64, 1001)),
         timed=(Shape(64, 1000),),
@@ -178,8 +170,8 @@ SUITE = Suite(
             skip=above(batch=64),
             known=COMPILED,
         ),
-        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
-        Implementation(exact_gradient, control=True),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD, CONTROL),
+        Implementation(exact_gradient, control=True, known=CONTROL),
         *KNOWN_BAD,
     ),
     blind=(

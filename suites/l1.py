@@ -24,6 +24,7 @@ from suites.implementations.l1 import (
     upcast,
 )
 from suites.known.l1 import NATIVE, ROOT, UPCAST
+from suites.known.unrefused import INTEGERS_ROUNDED, INTEGERS_SQUARED, INTEGERS_SUBTRACTED
 from suites.mistakes.l1 import KNOWN_BAD
 from suites.oracles.l1 import ORACLE
 from suites.oracles.residuals import missing
@@ -56,20 +57,20 @@ SUITE = Suite(
     ),
     ladders=draw.LADDERS,
     exhaustive=draw.EXHAUSTIVE,
-    invalid=draw.INVALID_SHAPES,
+    invalid=(*draw.INVALID_SHAPES, draw.INVALID_INTEGERS),
     shapes=draw.SHAPES,
     implementations=(
-        Implementation(native, baseline=True, known=NATIVE),
-        Implementation(nn.L1Loss, name="native_module"),
-        Implementation(naive_loop, skip=above(batch=256), known=NATIVE),
-        Implementation(textbook, known=NATIVE),
-        Implementation(root_of_square, known=ROOT),
-        Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(masked_before),
+        Implementation(native, baseline=True, known=(*NATIVE, INTEGERS_SUBTRACTED)),
+        Implementation(nn.L1Loss, name="native_module", known=(INTEGERS_SUBTRACTED,)),
+        Implementation(naive_loop, skip=above(batch=256), known=(*NATIVE, INTEGERS_SUBTRACTED)),
+        Implementation(textbook, known=(*NATIVE, INTEGERS_SUBTRACTED)),
+        Implementation(root_of_square, known=(*ROOT, INTEGERS_SQUARED)),
+        Implementation(upcast, contract=UP_TO_FLOAT32, known=(*UPCAST, INTEGERS_ROUNDED)),
+        Implementation(masked_before, known=(INTEGERS_ROUNDED,)),
         Implementation(masked_after, contract=Contract(variants=("missing",))),
         compiled(textbook),
-        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
-        Implementation(exact_gradient, control=True),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD, (INTEGERS_ROUNDED,)),
+        Implementation(exact_gradient, control=True, known=(INTEGERS_ROUNDED,)),
         *KNOWN_BAD,
     ),
     examples=EXAMPLES,

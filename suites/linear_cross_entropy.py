@@ -29,14 +29,22 @@ from suites.implementations.linear_cross_entropy import (
     textbook,
     upcast,
 )
+from suites.implementations.projected_cross_entropy import (
+    projected_log_softmax_gather,
+    projected_logsumexp_gather,
+    projected_one_hot,
+    projected_softmax_log,
+)
 from suites.known.linear_cross_entropy import (
     CHUNKED,
     COMPACT,
     COMPILED,
     FUSED,
+    LOGSUMEXP,
     NATIVE,
     ROW_BY_ROW,
     ROW_CHUNKS,
+    SOFTMAX_LOG,
     UPCAST,
 )
 from suites.mistakes.linear_cross_entropy import KNOWN_BAD
@@ -53,43 +61,29 @@ def ignored_biased(sample: Sample, options: Options, generator: Generator) -> Sa
 
 
 IGNORING = ("ignore_index",)
-INDEX = Contract(
-    variants=(
-        "mean",
-        "sum",
-        "none",
-        "biased",
-        "weighted_sum",
-        "weighted_none",
-        "weighted_ignored",
-        "ignored_sum",
-        "weighted_ignored_none",
-    )
+BY_LABEL = (
+    "mean",
+    "none",
+    "biased",
+    "weighted_sum",
+    "weighted_none",
+    "weighted_ignored",
+    "ignored_sum",
+    "weighted_ignored_none",
 )
-# The same function again, and the slowest one: fewer variants show as much of them.
-AS_A_MODULE = Contract(
-    variants=(
-        "mean",
-        "none",
-        "weighted_ignored",
-        "ignored_sum",
-        "weighted_ignored_none",
-        "weighted_smoothed",
-        "weighted_smoothed_sum",
-        "smoothed_ignored_none",
-    )
-)
-A_LOOP = Contract(
-    variants=(
-        "mean",
-        "none",
-        "biased",
-        "weighted_sum",
-        "weighted_none",
-        "weighted_ignored",
-        "ignored_sum",
-        "weighted_ignored_none",
-    )
+INDEX = Contract(variants=("sum", *BY_LABEL))
+# The slowest form is spared the plain sum.
+A_LOOP = Contract(variants=BY_LABEL)
+# The fewest that hold every pair of options: for the same function again, and where each is an artefact.
+EVERY_PAIR = (
+    "mean",
+    "none",
+    "weighted_ignored",
+    "ignored_sum",
+    "weighted_ignored_none",
+    "weighted_smoothed",
+    "weighted_smoothed_sum",
+    "smoothed_ignored_none",
 )
 WHERE_FLOAT64_IS_GOOD = Contract(
     dtypes=BELOW_FLOAT64,
@@ -195,11 +189,23 @@ SUITE = Suite(
     ),
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
-        Implementation(NativeModule, name="native_module", contract=AS_A_MODULE, known=NATIVE),
+        Implementation(
+            NativeModule, name="native_module", contract=Contract(variants=EVERY_PAIR), known=NATIVE
+        ),
         Implementation(native_chunked, known=CHUNKED),
         Implementation(partial(native_chunked, policy="compact"), name="native_compact", known=COMPACT),
         Implementation(naive_loop, contract=A_LOOP, skip=above(batch=64), known=ROW_BY_ROW),
         Implementation(textbook, known=NATIVE),
+        *(
+            # What they cost over the logits is told of cross_entropy.
+            Implementation(form, name=name, contract=contract, skip=above(classes=257), known=known)
+            for name, form, contract, known in (
+                ("one_hot", projected_one_hot, Contract(), NATIVE),
+                ("softmax_log", projected_softmax_log, INDEX, SOFTMAX_LOG),
+                ("log_softmax_gather", projected_log_softmax_gather, INDEX, NATIVE),
+                ("logsumexp_gather", projected_logsumexp_gather, INDEX, LOGSUMEXP),
+            )
+        ),
         Implementation(row_chunks, known=ROW_CHUNKS),
         Implementation(class_chunks, contract=INDEX, known=FUSED),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
@@ -208,17 +214,7 @@ SUITE = Suite(
             # A ladder of shapes compiles for half a minute.
             contract=Contract(
                 dtypes=("float32",),
-                # The fewest that hold every pair of options.
-                variants=(
-                    "mean",
-                    "none",
-                    "weighted_ignored",
-                    "ignored_sum",
-                    "weighted_ignored_none",
-                    "weighted_smoothed",
-                    "weighted_smoothed_sum",
-                    "smoothed_ignored_none",
-                ),
+                variants=EVERY_PAIR,
                 except_regimes=("ladder rows", "ladder classes"),
             ),
             known=COMPILED,

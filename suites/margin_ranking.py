@@ -7,6 +7,8 @@ half of all implementations answers 0 and the other y; both are right.
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
 from harness import Blind, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
@@ -20,10 +22,11 @@ from suites.implementations.margin_ranking import (
     textbook,
     upcast,
 )
-from suites.known.margin_ranking import COMPILED, NATIVE, TEXTBOOK
+from suites.known.margin_ranking import CASES, COMPILED, NATIVE, TEXTBOOK, UNREFUSED, UPCAST
 from suites.mistakes.margin_ranking import KNOWN_BAD
 from suites.oracles.margin_ranking import ORACLE
 from suites.regimes import margins as draw
+from suites.regimes.refusals import OF_SIGNS
 from suites.regimes.repeated import rows_of
 from suites.regimes.variants import reductions
 
@@ -58,18 +61,22 @@ SUITE = Suite(
         ),
         rows_of(draw.scores, classes=1),
     ),
-    exhaustive=(Exhaustive("score", draw.every_score, "the first score x against 0, label -1"),),
+    exhaustive=(
+        Exhaustive("positive", partial(draw.every_score, label=1), "the first score x against 0, label 1"),
+        Exhaustive("negative", partial(draw.every_score, label=-1), "the first score x against 0, label -1"),
+    ),
+    invalid=OF_SIGNS,
     shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.MarginRankingLoss, name="native_module", known=NATIVE),
         Implementation(naive_loop, skip=above(batch=7, classes=10)),
         Implementation(textbook, known=TEXTBOOK),
-        Implementation(by_cases, known=NATIVE),
-        Implementation(upcast, contract=UP_TO_FLOAT32),
+        Implementation(by_cases, known=CASES),
+        Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         compiled(textbook, skip=above(batch=256), known=COMPILED),
-        float64_control(upcast),
-        Implementation(exact_gradient, control=True),
+        float64_control(upcast, known=UPCAST),
+        Implementation(exact_gradient, control=True, known=UNREFUSED),
         *KNOWN_BAD,
     ),
     blind=(

@@ -29,6 +29,7 @@ from suites.mistakes.multilabel_margin import KNOWN_BAD
 from suites.oracles.multilabel_margin import ORACLE, gradient_groups
 from suites.regimes import class_scores as draw
 from suites.regimes.margins import SHAPES
+from suites.regimes.repeated import MOST
 from suites.regimes.variants import reductions
 
 # What these tell of a hinge, the suite multi_margin asks.
@@ -67,6 +68,16 @@ SUITE = Suite(
             relative=2.0**-6,
             classes_is_value=True,
             names="classes in a row, all of one score",
+        ),
+        Ladder(
+            "rows",
+            draw.many_lists,
+            start=2.0,
+            stop=lambda finfo: float(MOST),
+            resolution=1.0,
+            relative=2.0**-6,
+            batch_is_value=True,
+            names="rows in the batch, all of one loss",
         ),
     ),
     invalid=draw.INVALID_LISTS,

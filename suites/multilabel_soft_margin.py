@@ -7,9 +7,11 @@ classes (`over_classes`), and torch sums first and divides afterwards.
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
-from harness import Blind, Contract, Implementation, Ladder, Regime, Suite, Variant, above
+from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
 from suites.examples.multilabel_soft_margin import EXAMPLES, IDENTITIES
 from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.multilabel_soft_margin import (
@@ -28,12 +30,14 @@ from suites.known.multilabel_soft_margin import (
     LOG_SIGMOID,
     LOOP,
     NATIVE,
+    UNREFUSED,
     UPCAST,
     WITH_LOGITS,
 )
 from suites.mistakes.multilabel_soft_margin import KNOWN_BAD
 from suites.oracles.multilabel_soft_margin import ORACLE
 from suites.regimes import binary as draw
+from suites.regimes.refusals import OF_SHARES
 from suites.regimes.variants import reductions, under_reductions
 
 # logsigmoid is right in float64; 0 * inf is NaN in every format, and the slope of the target cancels.
@@ -73,6 +77,11 @@ SUITE = Suite(
         ),
         draw.ROWS,
     ),
+    exhaustive=(
+        Exhaustive("positive", partial(draw.every_logit_in_rows, label=1.0), "the logit z at label 1"),
+        Exhaustive("negative", partial(draw.every_logit_in_rows, label=0.0), "the logit z at label 0"),
+    ),
+    invalid=OF_SHARES,
     shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
@@ -84,16 +93,9 @@ SUITE = Suite(
         Implementation(with_logits, known=WITH_LOGITS),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         compiled(log_sigmoid, skip=above(batch=64), known=COMPILED),
-        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
-        Implementation(exact_gradient, control=True),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD, UNREFUSED),
+        Implementation(exact_gradient, control=True, known=UNREFUSED),
         *KNOWN_BAD,
-    ),
-    blind=(
-        Blind(
-            "logits next to 0 give a loss of log 2 whatever their labels",
-            check="loss",
-            regime=("tiny", "at_zero"),
-        ),
     ),
     examples=EXAMPLES,
     identities=IDENTITIES,

@@ -15,6 +15,7 @@ from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Sample
 from suites.examples.nll import EXAMPLES, IDENTITIES
 from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.nll import (
+    chunked,
     deprecated_module,
     exact_gradient,
     gather,
@@ -24,11 +25,12 @@ from suites.implementations.nll import (
     one_hot_where,
     upcast,
 )
-from suites.known.nll import GATHER, LOOP, NATIVE, NATIVE_2D, ONE_HOT, UPCAST
+from suites.known.nll import CHUNKED, GATHER, LOOP, NATIVE, NATIVE_2D, ONE_HOT, UPCAST
 from suites.mistakes.nll import KNOWN_BAD
 from suites.oracles.nll import ORACLE, gradient_groups, ignored_rows
 from suites.regimes import classification
 from suites.regimes import log_probabilities as draw
+from suites.regimes.climbs import classes_ladder
 from suites.regimes.margins import SHAPES
 from suites.regimes.repeated import rows_ladder
 from suites.regimes.targets import Options, ascending_weights, relabelled
@@ -106,6 +108,7 @@ SUITE = Suite(
         rows_ladder(
             partial(draw.many_rows, lead=-10.0), "rows in the batch, losses about 10", name="rows_untrained"
         ),
+        classes_ladder(draw.many_classes, "classes in a row"),
     ),
     exhaustive=(Exhaustive("value", draw.every_value, "the label's log-probability x in a row [x, 0]"),),
     invalid=draw.INVALID_LABELS,
@@ -130,6 +133,8 @@ SUITE = Suite(
         Implementation(one_hot_dot, known=ONE_HOT),
         Implementation(one_hot_where, known=GATHER),
         Implementation(gather, known=GATHER),
+        # In chunks native takes the time of native.
+        Implementation(chunked, skip=above(classes=10), known=CHUNKED),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         compiled(
             gather,
@@ -146,7 +151,13 @@ SUITE = Suite(
                     "images_weighted_none",
                     "images_weighted_ignored",
                 ),
-                except_regimes=("ladder scale", "ladder rows", "ladder rows_untrained", "exhaustive value"),
+                except_regimes=(
+                    "ladder scale",
+                    "ladder rows",
+                    "ladder rows_untrained",
+                    "ladder classes",
+                    "exhaustive value",
+                ),
             ),
             skip=above(batch=256),
         ),

@@ -8,6 +8,8 @@ the larger the count, the fewer digits are left of its likelihood.
 
 from __future__ import annotations
 
+from functools import partial
+
 from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Suite, Variant, above
 from suites.examples.poisson_nll import EXAMPLES, IDENTITIES
 from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
@@ -77,7 +79,12 @@ SUITE = Suite(
         ),
         rows_ladder(draw.many_rows, "rows of one entry in the batch, losses between 1 and 1.72"),
     ),
-    exhaustive=(Exhaustive("prediction", draw.every_prediction, "the log-rate, against a count of 1"),),
+    exhaustive=(
+        Exhaustive(
+            "prediction", partial(draw.every_prediction, count=1.0), "the log-rate, against a count of 1"
+        ),
+        Exhaustive("empty", partial(draw.every_prediction, count=0.0), "the log-rate, against a count of 0"),
+    ),
     invalid=INVALID_SHAPES,
     shapes=SHAPES,
     implementations=(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness import Blind, Contract, Implementation, Regime, Suite, Variant, above
+from harness import Contract, Implementation, Regime, Suite, Variant, above
 from suites.examples.sigmoid_focal import EXAMPLES, IDENTITIES
 from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.sigmoid_focal import (
@@ -24,11 +24,21 @@ from suites.implementations.sigmoid_focal import (
     naive_loop,
     upcast,
 )
-from suites.known.sigmoid_focal import COMPILED, COMPOSED, EXP_OF_LOSS, LOG_SPACE, LOOP, UPCAST
+from suites.known.sigmoid_focal import (
+    COMPILED,
+    COMPOSED,
+    CONTROL,
+    EXP_OF_LOSS,
+    LOG_SPACE,
+    LOOP,
+    UNREFUSED,
+    UPCAST,
+)
 from suites.mistakes.sigmoid_focal import KNOWN_BAD
 from suites.oracles.sigmoid_focal import ORACLE
 from suites.regimes import binary as draw
 from suites.regimes.focal import poisoned, rare_positives
+from suites.regimes.refusals import OF_SHARES
 from suites.regimes.variants import reductions
 
 # Where 1 - p_t keeps too few bits even in float64, or an infinite logit makes 0 * inf.
@@ -75,6 +85,7 @@ SUITE = Suite(
         replace(draw.ROWS, names="rows of one question, cross-entropies about 0.8"),
     ),
     exhaustive=draw.EXHAUSTIVE,
+    invalid=OF_SHARES,
     shapes=draw.SHAPES,
     implementations=(
         Implementation(composed, baseline=True, known=COMPOSED),
@@ -83,16 +94,9 @@ SUITE = Suite(
         Implementation(log_space, known=LOG_SPACE),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         compiled(log_space, skip=above(batch=64), known=COMPILED),
-        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
-        Implementation(exact_gradient, control=True),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD, CONTROL),
+        Implementation(exact_gradient, control=True, known=UNREFUSED),
         *KNOWN_BAD,
-    ),
-    blind=(
-        Blind(
-            "logits next to 0 give one number for each label to its last bits",
-            check="loss",
-            regime=("tiny", "at_zero"),
-        ),
     ),
     examples=EXAMPLES,
     identities=IDENTITIES,

@@ -12,7 +12,7 @@ from functools import partial
 
 from torch import nn
 
-from harness import Blind, Contract, Exhaustive, Implementation, Suite, above
+from harness import Contract, Exhaustive, Implementation, Suite, above
 from suites.examples.soft_margin import EXAMPLES, IDENTITIES
 from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.soft_margin import (
@@ -28,17 +28,20 @@ from suites.implementations.soft_margin import (
 )
 from suites.known.soft_margin import (
     COMPILED,
+    CONTROL,
     LOG_SIGMOID,
     LOOP,
     NATIVE,
     SOFTPLUS,
     TEXTBOOK,
+    UNREFUSED,
     UPCAST,
     WITH_LOGITS,
 )
 from suites.mistakes.soft_margin import KNOWN_BAD
 from suites.oracles.soft_margin import ORACLE
 from suites.regimes import binary as draw
+from suites.regimes.refusals import OF_MARGINS
 from suites.regimes.variants import reductions
 
 # e^709.8 overflows float64 too.
@@ -68,29 +71,22 @@ SUITE = Suite(
         Exhaustive("positive", partial(draw.every_margin, label=1.0), "x at y = 1"),
         Exhaustive("negative", partial(draw.every_margin, label=-1.0), "x at y = -1"),
     ),
+    invalid=OF_MARGINS,
     shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),
         Implementation(nn.SoftMarginLoss, name="native_module", known=NATIVE),
         Implementation(naive_loop, skip=above(batch=256, classes=256), known=LOOP),
         Implementation(textbook, known=TEXTBOOK),
-        Implementation(text_sum, contract=Contract(variants=("mean",), reduction="sum")),
+        Implementation(text_sum, contract=Contract(variants=("mean",), reduction="sum"), known=UNREFUSED),
         Implementation(softplus, known=SOFTPLUS),
         Implementation(log_sigmoid, known=LOG_SIGMOID),
         Implementation(with_logits, known=WITH_LOGITS),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         compiled(log_sigmoid, skip=above(batch=64), known=COMPILED),
-        float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
-        Implementation(exact_gradient, control=True),
+        float64_control(upcast, WHERE_FLOAT64_IS_GOOD, CONTROL),
+        Implementation(exact_gradient, control=True, known=UNREFUSED),
         *KNOWN_BAD,
-    ),
-    blind=(
-        Blind(
-            "margins next to 0 give a loss of log 2 to its last bits",
-            check="loss",
-            null="the constant log C",
-            regime=("tiny", "at_zero"),
-        ),
     ),
     examples=EXAMPLES,
     identities=IDENTITIES,

@@ -40,6 +40,7 @@ from suites.known.triplet_margin import (
 from suites.mistakes.triplet_margin import KNOWN_BAD
 from suites.oracles.triplet_margin import ORACLE
 from suites.regimes import pairs as draw
+from suites.regimes.refusals import OF_TRIPLETS
 from suites.regimes.repeated import rows_of
 from suites.regimes.variants import reductions
 
@@ -91,6 +92,7 @@ SUITE = Suite(
         ),
         rows_of(draw.triplet, classes=2),
     ),
+    invalid=OF_TRIPLETS,
     shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=NATIVE),

@@ -6,11 +6,14 @@ digits. The trap: each example is of one element, because a mean would hide whic
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from harness import Evaluate, Example, Identity, Sample
 
+NO_POSITIVES = "0 * inf is NaN"
 EXAMPLES = (
     Example(
         "mean", {"logits": [[0.0]], "target": [[1.0]]}, 0.6931, source="log 2, an answer that knows nothing"
@@ -39,6 +42,14 @@ EXAMPLES = (
         {"logits": [[2.0, -1.0]], "target": [[1.0, 0.0]]},
         0.2687,
         source="class weights gathered by the labels, w[t] = 3 and 0.5, divided by two elements",
+    ),
+    Example(
+        "mean",
+        {"logits": [[2.0]], "target": [[0.0]]},
+        2.1269,
+        source="catalogue row 29: an infinite weight of positives, and none of them; log(1 + e^2)",
+        options={"pos_weight": [math.inf]},
+        divergent=dict.fromkeys(("native", "native_module", "log_sigmoid", "by_sides"), NO_POSITIVES),
     ),
 )
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness import Evaluate, Example, Identity, Sample
+from suites.implementations.cosine_embedding import ADDED
 
 
 def _pair(label: int) -> dict[str, list[list[float]] | list[int]]:
@@ -33,6 +34,14 @@ EXAMPLES = (
         {"first": [[3.0, 4.0], [1.0, 0.0]], "second": [[4.0, 3.0], [-1.0, 0.0]], "target": [1, -1]},
         0.0200,
         source="by hand: opposite vectors that should differ cost nothing",
+    ),
+    Example(
+        "mean",
+        {"first": [[1e-7] * 8], "second": [[1e-7] * 8], "target": [1]},
+        0.9259,
+        source="catalogue row 43: the guard of 1e-12 outweighs the squares of short vectors, 1 - 2/27",
+        dtype="float32",
+        options={"added": ADDED},
     ),
 )
 

@@ -86,6 +86,16 @@ EXAMPLES = (
         options={"weight": _WEIGHTS, "mean_denominator": "rows"},
     ),
     Example("mean", _THREE_CLASSES, 2.1291, source="tutorial C, one row", dtype="float32"),
+    *(
+        Example(
+            "mean",
+            {**_THREE_CLASSES, "target": [label]},
+            value,
+            source=f"tutorial C, one row: the logarithm of its softmax at class {label}",
+            dtype="float32",
+        )
+        for label, value in ((0, 0.1291), (2, 6.1291))
+    ),
     Example(
         "mean",
         {"logits": [3.0, 1.0, -3.0], "target": 1},

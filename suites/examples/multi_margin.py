@@ -5,15 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from harness import Evaluate, Example, Identity, Sample
+from suites.examples.scores import ROW, SHIFT_INVARIANCE, plain
 
-_ROW = [0.1, 0.2, 0.4, 0.8]
-_DOCUMENTED = {"scores": [_ROW], "target": [3]}
+_DOCUMENTED = {"scores": [ROW], "target": [3]}
 
 EXAMPLES = (
     Example("mean", _DOCUMENTED, 0.325, source="torch documentation: (0.3 + 0.4 + 0.6) / 4"),
     Example(
         "mean",
-        {"scores": _ROW, "target": 3},
+        {"scores": ROW, "target": 3},
         0.325,
         source="torch documentation, the same row without a batch axis",
     ),
@@ -34,7 +34,7 @@ EXAMPLES = (
     ),
     Example(
         "weighted_squared",
-        {"scores": [_ROW, _ROW], "target": [3, 0]},
+        {"scores": [ROW, ROW], "target": [3, 0]},
         1.6,
         source="by hand: (2 * 0.1525 + 2 * 1.4475) / 2, the weight of each label times its row",
         options={"weight": [2.0, 5.0, 5.0, 2.0]},
@@ -43,28 +43,12 @@ EXAMPLES = (
 )
 
 
-def _plain(evaluate: Evaluate, sample: Sample) -> Tensor:
-    return evaluate(*sample.tensors, reduction="none")
-
-
 def _renamed(evaluate: Evaluate, sample: Sample) -> Tensor:
     scores, target = sample.tensors
     return evaluate(scores.flip(1), scores.shape[1] - 1 - target, reduction="none")
 
 
-def _shifted(evaluate: Evaluate, sample: Sample) -> Tensor:
-    scores, target = sample.tensors
-    return evaluate(scores + 1.0, target, reduction="none")
-
-
 IDENTITIES = (
-    Identity("classes_in_reverse_order", _plain, _renamed, variant="squared", regime="unit_normal"),
-    Identity(
-        "shift_invariance",
-        _plain,
-        _shifted,
-        variant="mean",
-        regime="unit_normal",
-        source="only differences of scores count",
-    ),
+    Identity("classes_in_reverse_order", plain, _renamed, variant="squared", regime="unit_normal"),
+    SHIFT_INVARIANCE,
 )

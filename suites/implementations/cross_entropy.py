@@ -164,6 +164,18 @@ def logsumexp_gather(
     return _reduced(losses, weights, reduction, target.shape)
 
 
+def log_softmax_nll(
+    logits: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+) -> Tensor:
+    """nll_loss of log_softmax, the form that tutorials teach: labels only, and no smoothing."""
+    log_probabilities = F.log_softmax(logits, _class_axis(logits))
+    return F.nll_loss(log_probabilities, target, weight, ignore_index=ignore_index, reduction=reduction)
+
+
 def native(
     logits: Tensor,
     target: Tensor,
@@ -181,6 +193,13 @@ def native(
         reduction=reduction,
         label_smoothing=label_smoothing,
     )
+
+
+def mean_of_rows(
+    logits: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100
+) -> Tensor:
+    """Native without a reduction, then the mean: all rows are counted, whatever their weight or label."""
+    return native(logits, target, "none", weight, ignore_index).mean()
 
 
 def upcast(

@@ -35,10 +35,12 @@ def compiled(
     return Implementation(function, name=name, contract=contract, skip=skip, known=known, prepare=prepare)
 
 
-def float64_control(upcast: Callable[..., Any], contract: Contract = UP_TO_FLOAT32) -> Implementation:
+def float64_control(
+    upcast: Callable[..., Any], contract: Contract = UP_TO_FLOAT32, known: tuple[Known, ...] = ()
+) -> Implementation:
     """Declares a clean control: an upcast form taken to float64 and rounded once.
 
-    `contract` leaves out where float64 itself loses what the truth keeps.
+    `contract` leaves out where float64 itself loses what the truth keeps; `known` is what no width mends.
     """
     wide = partial(upcast, wide_dtype=torch.float64)
-    return Implementation(wide, name="float64_control", control=True, contract=contract)
+    return Implementation(wide, name="float64_control", control=True, contract=contract, known=known)

@@ -140,15 +140,15 @@ def standardised(
     *,
     least: torch.dtype = torch.float32,
 ) -> Tensor:
-    """r (r / v): divided before it is multiplied, so that no square leaves the range; slopes stated."""
+    """r (r / 2v): divided and halved before it is multiplied: no square leaves the range; slopes stated."""
     wide = torch.promote_types(at_least_float32(prediction.dtype), least)
     x, t, stored = (tensor.to(wide) for tensor in (prediction, target, variance))
     with torch.no_grad():
         v, residual = checked(stored).clamp(min=eps), x - t
         slope = residual / v
-        square = residual * slope
-        losses = 0.5 * (torch.log(v) + square) + (CONSTANT if full else 0.0)
-        slopes = (slope, -slope, 0.5 * (1 - square) / v)
+        half = residual * (0.5 * slope)
+        losses = 0.5 * torch.log(v) + half + (CONSTANT if full else 0.0)
+        slopes = (slope, -slope, (0.5 - half) / v)
     return reduced(stated(losses, (x, t, stored), slopes), reduction).to(prediction.dtype)
 
 

@@ -117,6 +117,24 @@ def native(
     return F.nll_loss(log_probabilities, target, weight, ignore_index=ignore_index, reduction=reduction)
 
 
+def chunked(
+    log_probabilities: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    fewest_rows: int = 16,
+) -> Tensor:
+    """Native over at most 16 chunks of rows or images, never fewer than 16 of them in one."""
+    if log_probabilities.dim() == 1:
+        return native(log_probabilities, target, reduction, weight, ignore_index)
+    most = max(fewest_rows, -(-log_probabilities.shape[0] // 16))
+    pieces = zip(log_probabilities.split(most), target.split(most), strict=True)
+    losses = torch.cat([native(x, labels, "none", weight, ignore_index) for x, labels in pieces])
+    _, weights = row_weights(log_probabilities, target, weight, ignore_index)
+    return reduced(losses, weights, reduction, target)
+
+
 def deprecated_module(kind: Callable[..., nn.Module], options: Mapping[str, Any]) -> nn.Module:
     """Builds a module that torch has deprecated, without its warning."""
     with warnings.catch_warnings():

@@ -113,6 +113,52 @@ def log_softmax_gather(
     return reduced(balanced(losses, safe, kept, alpha), kept, reduction)
 
 
+def one_hot(
+    logits: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    alpha: Tensor | None = None,
+    gamma: float = GAMMA,
+    ignore_index: int = IGNORE,
+) -> Tensor:
+    """The dense formula: the one-hot label times (1 - p)^gamma log p of every class, summed."""
+    safe, kept = labels(target, ignore_index)
+    log_p = F.log_softmax(logits, 1)
+    terms = F.one_hot(safe, logits.shape[1]).to(logits.dtype) * (1 - torch.exp(log_p)) ** gamma * log_p
+    return reduced(balanced(-terms.sum(1), safe, kept, alpha), kept, reduction)
+
+
+def logsumexp_gather(
+    logits: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    alpha: Tensor | None = None,
+    gamma: float = GAMMA,
+    ignore_index: int = IGNORE,
+) -> Tensor:
+    """The cross-entropy as logsumexp minus the label's logit, which cancels under a common offset."""
+    safe, kept = labels(target, ignore_index)
+    entropies = torch.logsumexp(logits, 1) - logits.gather(1, safe.unsqueeze(1)).squeeze(1)
+    losses = (1 - torch.exp(-entropies)) ** gamma * entropies
+    return reduced(balanced(losses, safe, kept, alpha), kept, reduction)
+
+
+def chunked(
+    logits: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    alpha: Tensor | None = None,
+    gamma: float = GAMMA,
+    ignore_index: int = IGNORE,
+    fewest_rows: int = 16,
+) -> Tensor:
+    """The usual composition over at most 16 chunks of rows, never fewer than 16 rows in one."""
+    rows_per_chunk = max(fewest_rows, -(-logits.shape[0] // 16))
+    pieces = zip(logits.split(rows_per_chunk), target.split(rows_per_chunk), strict=True)
+    losses = torch.cat([composed(x, y, "none", alpha, gamma, ignore_index) for x, y in pieces])
+    return reduced(losses, target != ignore_index, reduction)
+
+
 def off_target(
     logits: Tensor,
     target: Tensor,

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, finfo
 
-from harness import Exhaustive, Ladder, Regime, Sample, Shape, Shapes, Variant
+from harness import Exhaustive, Regime, Sample, Shape, Shapes, Variant
+from suites.regimes.climbs import lead_ladder, scale_ladder
 from suites.regimes.recorded import recorded
 from suites.regimes.repeated import rows_ladder
 
@@ -328,6 +329,11 @@ def every_margin(values: Tensor, *, label: float) -> Sample:
     return Sample(x=x, y=torch.full_like(x, label), layout="elements")
 
 
+def every_logit_in_rows(values: Tensor, *, label: float) -> Sample:
+    """One row of one question per value of the logit, all of the same label."""
+    return every_logit(values, label=label).replaced(layout="rows")
+
+
 def in_rows(sample: Sample, options: Options, generator: Generator) -> Sample:
     """Gives the same questions to a loss of one number per row."""
     return sample.replaced(layout="rows")
@@ -362,24 +368,8 @@ SHAPES = Shapes(
     clocked=("float32", "bfloat16"),
 )
 # Two of the four logits are wrong: their losses sum to twice the value, four fifths of the range.
-SCALE = Ladder(
-    "scale",
-    scaled,
-    start=1.0,
-    stop=lambda finfo: 0.4 * float(finfo.max),
-    resolution=0.25,
-    relative=2.0**-10,
-    names="size of four logits, two of them wrong",
-)
-LEAD = Ladder(
-    "lead",
-    lead,
-    question="dead_gradient",
-    start=1.0,
-    step=0.25,
-    stop=lambda finfo: 48.0,
-    names="size of two logits, both right",
-)
+SCALE = scale_ladder(scaled, "size of four logits, two of them wrong", share=0.4)
+LEAD = lead_ladder(lead, "size of two logits, both right")
 ROWS = rows_ladder(many_rows, "rows of one question, losses about 0.8")
 EXHAUSTIVE = (
     Exhaustive("positive", partial(every_logit, label=1.0), "the logit z at label 1"),

@@ -157,6 +157,12 @@ def listed_ladder(value: float, shape: Shape, finfo: finfo, generator: Generator
     return listed(scores(value, shape, finfo, generator), generator, least=1)
 
 
+def many_lists(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """The rows of `many_rows`, each under a list of its first label alone."""
+    sample = many_rows(value, shape, finfo, generator)
+    return sample.replaced(target=torch.tensor([[0, -1, -1]]).repeat(int(value), 1))
+
+
 def repeated(sample: Sample, options: Options, generator: Generator) -> Sample:
     """Names the first label of every row a second time, in the place of its first -1."""
     target = sample["target"].clone()

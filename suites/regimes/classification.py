@@ -13,7 +13,8 @@ import math
 import torch
 from torch import Generator, Tensor, finfo
 
-from harness import Exhaustive, Ladder, Regime, Sample, Shape
+from harness import Exhaustive, Regime, Sample, Shape
+from suites.regimes.climbs import lead_ladder, scale_ladder
 
 IGNORE = -100
 
@@ -240,23 +241,7 @@ REGIMES = (
     Regime(ties),
     Regime(tiny),
 )
-SCALE = Ladder(
-    "scale",
-    scaled,
-    start=1.0,
-    # Differences of two logits reach twice their size.
-    stop=lambda finfo: 0.49 * float(finfo.max),
-    resolution=0.25,
-    relative=2.0**-10,
-    names="largest |logit|",
-)
-GAP = Ladder(
-    "gap",
-    two_class_gap,
-    question="dead_gradient",
-    start=1.0,
-    step=0.25,
-    stop=lambda finfo: 48.0,
-    names="lead of the label over one other class",
-)
+# Differences of two logits reach twice their size.
+SCALE = scale_ladder(scaled, "largest |logit|", share=0.49)
+GAP = lead_ladder(two_class_gap, "lead of the label over one other class", name="gap")
 EXHAUSTIVE = (Exhaustive("gap", every_gap, "the lead x of the label in a row [x, 0]"),)

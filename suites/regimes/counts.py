@@ -128,6 +128,6 @@ def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator) ->
     return pair(prediction, torch.ones_like(prediction))
 
 
-def every_prediction(values: Tensor) -> Sample:
-    """One row per value of the log-rate, against a count of 1."""
-    return pair(values.unsqueeze(1), torch.ones(len(values), 1, dtype=torch.float64))
+def every_prediction(values: Tensor, *, count: float) -> Sample:
+    """One row per value of the log-rate, all against the same count."""
+    return pair(values.unsqueeze(1), torch.full((len(values), 1), count, dtype=torch.float64))

@@ -235,6 +235,19 @@ def many_classes(value: float, shape: Shape, finfo: finfo, generator: Generator)
     return _pair(logits, others)
 
 
+def every_value(values: Tensor) -> Sample:
+    """Rows of one class that has all of the mass: the exact loss is -x."""
+    x = values.unsqueeze(1)
+    return Sample(log_probabilities=x, target=torch.ones_like(x))
+
+
+def every_mass(values: Tensor) -> Sample:
+    """Rows of one class of mass 0 to 1 under x = -1: the loss is t (log t + 1), its slope by t log t + 2."""
+    mass = values[(values >= 0) & (values <= 1)].unsqueeze(1)
+    x = torch.full_like(mass, -1.0)
+    return Sample(log_probabilities=x, target=mass, gradients=("log_probabilities", "target"))
+
+
 def both_gradients(sample: Sample, options: Options, generator: Generator) -> Sample:
     """Asks for the gradient with respect to the target as well."""
     return sample.replaced(gradients=("log_probabilities", "target"))

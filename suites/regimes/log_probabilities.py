@@ -99,6 +99,11 @@ def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator, *,
     return _log_softmax(classification.many_rows(value, shape, finfo, generator, lead=lead))
 
 
+def many_classes(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
+    """Two rows of so many classes: what reads a block of them alone misses the label in the rest."""
+    return _log_softmax(classification.many_classes(value, shape, finfo, generator))
+
+
 def every_value(values: Tensor) -> Sample:
     """Rows [x, 0] labelled 0: the exact loss is -x."""
     x = torch.stack([values, torch.zeros_like(values)], 1)

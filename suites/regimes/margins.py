@@ -93,15 +93,15 @@ def grown_scores(value: float, shape: Shape, finfo: finfo, generator: Generator)
     return Sample(gradients=BOTH, layout="elements", first=first, second=-first / 2, target=target)
 
 
-def every_score(values: Tensor) -> Sample:
-    """Every value x as the first score against 0; the label says that it should be the smaller."""
+def every_score(values: Tensor, *, label: int) -> Sample:
+    """Every value x as the first score against 0; label 1 says that it should be the larger."""
     column = values.unsqueeze(1)
     return Sample(
-        gradients=("first",),
+        gradients=BOTH,
         layout="elements",
         first=column,
         second=torch.zeros_like(column),
-        target=torch.full(column.shape, -1),
+        target=torch.full(column.shape, label),
     )
 
 
@@ -154,7 +154,7 @@ def grown(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sam
     return Sample(layout="elements", distance=distance, target=torch.tensor([[1, 1, -1, -1]]))
 
 
-def every_distance(values: Tensor) -> Sample:
-    """Every value under the label -1, where the hinge is."""
+def every_distance(values: Tensor, *, label: int) -> Sample:
+    """Every value under one label: under -1 there is a hinge, under 1 the loss is the value."""
     column = values.unsqueeze(1)
-    return Sample(layout="elements", distance=column, target=torch.full(column.shape, -1))
+    return Sample(layout="elements", distance=column, target=torch.full(column.shape, label))

@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor, finfo
 
 from harness import Blind, Exhaustive, Invalid, Ladder, Regime, Sample, Shape, Shapes
+from suites.regimes.climbs import scale_ladder
 from suites.regimes.repeated import rows_ladder
 
 Options = Any
@@ -203,20 +204,23 @@ def target_with_a_row_more(sample: Sample, options: Options) -> Sample:
     return sample.replaced(target=torch.cat([target, target[:1]]))
 
 
+def integers_of_8_bits(sample: Sample, options: Options) -> Sample:
+    """Predictions of 100 against targets of -100, in int8: 200 is no number of that type."""
+    return sample.replaced(
+        gradients=(),
+        prediction=torch.full_like(sample["prediction"], 100, dtype=torch.int8),
+        target=torch.full_like(sample["target"], -100, dtype=torch.int8),
+    )
+
+
 INVALID_SHAPES = (Invalid("target_with_a_row_more", target_with_a_row_more),)
+# torch refuses the mean of integers, and answers 56 for 200 without one; the square refuses them anyway.
+INVALID_INTEGERS = Invalid("integers_of_8_bits", integers_of_8_bits)
 
 # What every loss of a residual is asked about size, smallness and the number of rows.
 LADDERS = (
-    Ladder(
-        "scale",
-        scaled,
-        start=1.0,
-        # Two losses of this size: their sum is finite as well, and so is what bounds it.
-        stop=lambda finfo: 0.24 * float(finfo.max),
-        resolution=0.25,
-        relative=2.0**-10,
-        names="|x - t|",
-    ),
+    # Two losses of this size: their sum is finite as well, and so is what bounds it.
+    scale_ladder(scaled, "|x - t|", share=0.24),
     Ladder(
         "small",
         small,

@@ -60,11 +60,14 @@ def probability_targets(sample: Sample, options: Options, generator: Generator) 
 
 
 def as_images(sample: Sample, options: Options, generator: Generator) -> Sample:
-    """Folds rows into images: logits (N, C, H, W) and targets (N, H, W) with N*H*W rows."""
-    logits, target = sample["logits"], sample["target"]
-    rows, classes = logits.shape
+    """Folds N*H*W rows into images: logits (N, C, H, W), targets (N, H, W), distributions (N, C, H, W)."""
+    rows = len(sample["logits"])
     width = next(side for side in (8, 4, 2, 1) if rows % side == 0)
     height = next(side for side in (4, 2, 1) if (rows // width) % side == 0)
     count = rows // (width * height)
-    images = logits.reshape(count, height, width, classes).permute(0, 3, 1, 2).contiguous()
-    return sample.replaced(logits=images, target=target.reshape(count, height, width), layout="nchw")
+
+    def folded(tensor: Tensor) -> Tensor:
+        images = tensor.reshape(count, height, width, *tensor.shape[1:])
+        return images if tensor.dim() == 1 else images.permute(0, 3, 1, 2).contiguous()
+
+    return sample.mapped(folded).replaced(layout="nchw")

@@ -121,6 +121,26 @@ def test_the_float16_mean_of_native_breaks_at_65520_rows_and_in_no_other_dtype()
         assert "first_failing_rows" not in climbed("native", dtype).numbers
 
 
+def test_the_float16_mean_of_distributions_breaks_where_the_sum_of_the_losses_overflows():
+    numbers = climbed("native", "float16").numbers
+    # Losses of about 9.4 each: 65520 is reached long before 65520 rows are.
+    assert numbers["first_nonfinite_rows_soft"] == pytest.approx(65520 / 9.42, rel=0.01)
+    assert not [column for column in numbers if column.startswith("gradient_fails_rows_soft")]
+    for dtype in ("float64", "float32", "bfloat16"):
+        assert "first_failing_rows_soft" not in climbed("native", dtype).numbers
+
+
+@pytest.mark.parametrize("name", ["one_hot", "chunked"])
+def test_slopes_of_distributions_are_lost_with_the_count_of_rows_where_float16_counts_them(name):
+    assert climbed(name, "float16").numbers["gradient_fails_rows_soft"] == 65520
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_mean_of_unreduced_losses_climbs_all_ladders_of_rows(dtype):
+    numbers = climbed("mean_of_rows", dtype).numbers
+    assert not [column for column in numbers if "_rows" in column]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("name", ["softmax_log", "naive_loop"])
 def test_unshifted_exponentials_blow_up_on_the_scale_ladder(name, dtype):

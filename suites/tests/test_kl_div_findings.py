@@ -92,7 +92,9 @@ def test_clean_controls_climb_every_ladder_to_its_top_or_are_not_asked_of_their_
         return
     assert refused is None
     answer = overflow(opened(dtype=dtype), control.name)
-    assert (answer.status, answer.numbers, answer.findings) == ("ok", {}, ())
+    assert (answer.status, answer.findings) == ("ok", ())
+    # What is left are the numbers of values that a sweep over 16 bits asked.
+    assert {column for column in answer.numbers if not column.endswith("_inputs")} == set()
 
 
 def rungs_skipped(skip):

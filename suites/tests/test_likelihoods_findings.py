@@ -83,7 +83,22 @@ def test_native_loses_the_slope_of_a_count_of_one_next_to_its_optimum(dtype, inp
     found = counts(POISSON, "native", dtype)
     assert found["exhaustive_prediction_inputs"] == inputs
     assert found["exhaustive_prediction_dead_gradient"] == pytest.approx(dead, rel=0.02)
-    assert counts(POISSON, "deviance", dtype) == {"exhaustive_prediction_inputs": inputs}
+    assert found["exhaustive_empty_inputs"] == inputs
+    assert counts(POISSON, "deviance", dtype) == {
+        "exhaustive_prediction_inputs": inputs,
+        "exhaustive_empty_inputs": inputs,
+    }
+
+
+@pytest.mark.parametrize(
+    ("dtype", "inputs", "broken"), [("float16", 63488, 3740), ("bfloat16", 65280, 464)], ids=lambda v: str(v)
+)
+def test_a_square_overflows_before_it_is_halved_and_a_halved_residual_does_not(dtype, inputs, broken):
+    found = counts(GAUSSIAN, "native", dtype)
+    assert found["exhaustive_prediction_spurious_overflow"] == broken
+    stable = counts(GAUSSIAN, "standardised", dtype)
+    assert stable["exhaustive_prediction_inputs"] == inputs
+    assert "exhaustive_prediction_spurious_overflow" not in stable
 
 
 def test_terms_of_a_large_count_cancel_in_float32_and_not_in_the_deviance():

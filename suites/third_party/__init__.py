@@ -180,4 +180,5 @@ MULTIPLIED = Known(
     "a product of matrices is part of the loss, and autocast multiplies in bfloat16",
     dtype="float32",
     outside=True,
+    up_to=Known.ANY_SIZE,
 )

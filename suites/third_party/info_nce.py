@@ -40,22 +40,26 @@ IN_SIXTEEN_BITS = Known(
     "unit vectors and cosines are rounded to 16 bits, and 1 / T multiplies that, as in the plain form",
     probe="accuracy",
     dtype=("bfloat16", "float16"),
-    regime=("independent", "learned", "hard", "false_negatives", "same", "mixed_lengths", "short"),
+    regime=("independent", "learned", "hard", "false_negatives", "same"),
+    up_to=16,
 )
-LONG_IN_FLOAT16 = replace(IN_SIXTEEN_BITS, kind="inaccurate", dtype="float16", regime="long")
+# 1 / |q| multiplies the rounding of a slope.
+OF_OTHER_LENGTHS = replace(IN_SIXTEEN_BITS, regime=("mixed_lengths", "short"), up_to=256)
+LONG_IN_FLOAT16 = replace(IN_SIXTEEN_BITS, kind="inaccurate", dtype="float16", regime="long", up_to=256)
 UNDER_OTHER_FACTORS = Known(
     ("upstream", "second_backward"),
     "where nothing but the rounding to 16 bits is left of a gradient, another factor rounds otherwise",
     probe="protocol",
     dtype=("bfloat16", "float16"),
     group=("upstream 3", "random upstream", "second backward"),
+    up_to=16,
 )
 SUITE = alone(
     FAMILY,
     module(
         Paired,
         name="info_nce_pytorch",
-        known=(MULTIPLIED, IN_SIXTEEN_BITS, LONG_IN_FLOAT16, UNDER_OTHER_FACTORS),
+        known=(MULTIPLIED, IN_SIXTEEN_BITS, OF_OTHER_LENGTHS, LONG_IN_FLOAT16, UNDER_OTHER_FACTORS),
         skip=no_direction,
     ),
 )

@@ -339,9 +339,6 @@ SUITE = Suite(
     ),
     blind=(
         Blind(
-            "a label that leads by more than the margin costs exactly nothing", regime=("confident", "masked")
-        ),
-        Blind(
             "logits next to 0 give a loss of a number of classes alone", check="loss", regime=("tiny", "ties")
         ),
     ),
