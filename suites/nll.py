@@ -122,8 +122,10 @@ SUITE = Suite(
                 getattr(nn, name),
                 name="native_module_2d",
                 prepare=deprecated_module,
-                # An alias: what 16-bit sums of both signs lose is said of native.
-                contract=Contract(variants=OF_IMAGES, except_regimes=("scores",)),
+                # An alias: what 16-bit sums lose is said of native, and shows here for some seeds only.
+                contract=Contract(
+                    variants=OF_IMAGES, dtypes=("float64", "float32"), except_regimes=("scores",)
+                ),
                 known=NATIVE_2D,
             )
             for name in ("NLLLoss2d",)
