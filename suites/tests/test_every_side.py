@@ -5,6 +5,8 @@ So are batches that lose their last rows, on the ladders of rows. Blocks are ope
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import pytest
 import torch
 
@@ -81,7 +83,9 @@ def test_one_wrong_value_is_counted_on_its_side_and_on_no_other(suite, index, va
     assert wrong_sides(suite, index, value, label) == {side: 2.0 if side == "variance" else 1.0}
 
 
-@pytest.mark.parametrize("suite", [HINGE, RANKING, MULTILABEL, GAUSSIAN, POISSON, DIVERGENCE], ids=str)
+@pytest.mark.parametrize(
+    "suite", [HINGE, RANKING, MULTILABEL, GAUSSIAN, POISSON, DIVERGENCE], ids=attrgetter("name")
+)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_the_closed_form_is_right_on_every_side(suite, dtype):
     answer = overflow(opened(suite, dtype), "exact_gradient")
