@@ -39,7 +39,7 @@ def drawn(variant, regime, dtype, shape):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_pairs_keep_their_bound_in_every_regime(variant):
-    alone = replace(SUITE, variants=(SUITE.variant(variant),), examples=(), identities=())
+    alone = replace(SUITE, variants=(SUITE.variant(variant),), ladders=(), examples=(), identities=())
     shapes = (Shape(3, 7), Shape(3, 2), Shape(2, 1))
     found = certificates([alone], share=1.0, shapes=shapes, dtypes=("float64", "float32"), seed=1)
     (b1,) = (c for c in found if c.tier == "B1")
