@@ -46,9 +46,7 @@ ROOT_SMALL_IN_FLOAT16 = Known(
     reason="residuals below 2^-7 have squares below the smallest normal number of float16",
     up_to=256,
 )
-ROOT_SMALL_AT_HOME = replace(
-    ROOT_SMALL_IN_FLOAT16, regime="unit_normal", up_to=64, shown_at=Shape(256, 1000)
-)
+ROOT_SMALL_AT_HOME = replace(ROOT_SMALL_IN_FLOAT16, regime="unit_normal", up_to=64, shown_at=Shape(256, 1000))
 ROOT_LIMITS = Known(
     ("inaccurate", "spurious_overflow", "dead_gradient", "spurious_nan"),
     probe="overflow",

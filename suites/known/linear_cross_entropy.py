@@ -7,6 +7,7 @@ scope that is too wide would hide a new finding behind an old reason.
 from __future__ import annotations
 
 from harness import Known
+from suites.known.cross_entropy import KILLS
 
 SIXTEEN_BITS = ("bfloat16", "float16")
 WIDE = ("float64", "float32")
@@ -90,11 +91,6 @@ CHUNKED_POISON = Known(
     reason="an ignored row is multiplied by a weight of 0 instead of left out, so its NaN reaches the loss",
     upstream="pytorch#11551",
     outside=True,
-)
-KILLS = Known(
-    "kills_process",
-    probe="invalid_input",
-    reason="compiled code checks its labels in a parallel region, which no exception can leave: it aborts",
 )
 NEGATIVE_LABEL = Known(
     "accepts_invalid",
