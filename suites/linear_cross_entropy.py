@@ -17,6 +17,7 @@ from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Sample
 from harness.sample import Shape
 from harness.suite import Shapes
 from suites.examples.linear_cross_entropy import EXAMPLES, IDENTITIES
+from suites.implementations.cross_entropy import log_softmax_gather, logsumexp_gather, softmax_log
 from suites.implementations.declared import BELOW_FLOAT64, UP_TO_FLOAT32, compiled, float64_control
 from suites.implementations.linear_cross_entropy import (
     NativeModule,
@@ -29,12 +30,7 @@ from suites.implementations.linear_cross_entropy import (
     textbook,
     upcast,
 )
-from suites.implementations.projected_cross_entropy import (
-    projected_log_softmax_gather,
-    projected_logsumexp_gather,
-    projected_one_hot,
-    projected_softmax_log,
-)
+from suites.implementations.projected_cross_entropy import projected, projected_one_hot
 from suites.known.linear_cross_entropy import (
     CHUNKED,
     COMPACT,
@@ -196,14 +192,21 @@ SUITE = Suite(
         Implementation(partial(native_chunked, policy="compact"), name="native_compact", known=COMPACT),
         Implementation(naive_loop, contract=A_LOOP, skip=above(batch=64), known=ROW_BY_ROW),
         Implementation(textbook, known=NATIVE),
+        # What these cost over the logits is told of cross_entropy.
+        Implementation(projected_one_hot, name="one_hot", skip=above(classes=257), known=NATIVE),
         *(
-            # What they cost over the logits is told of cross_entropy.
-            Implementation(form, name=name, contract=contract, skip=above(classes=257), known=known)
-            for name, form, contract, known in (
-                ("one_hot", projected_one_hot, Contract(), NATIVE),
-                ("softmax_log", projected_softmax_log, INDEX, SOFTMAX_LOG),
-                ("log_softmax_gather", projected_log_softmax_gather, INDEX, NATIVE),
-                ("logsumexp_gather", projected_logsumexp_gather, INDEX, LOGSUMEXP),
+            Implementation(
+                partial(projected, form=form),
+                name=form.__name__,
+                contract=INDEX,
+                skip=above(classes=257),
+                known=known,
+                about=about,
+            )
+            for form, known, about in (
+                (softmax_log, SOFTMAX_LOG, "linear, softmax, log, then the label: unstable on purpose."),
+                (log_softmax_gather, NATIVE, "linear, log_softmax, then gather the label."),
+                (logsumexp_gather, LOGSUMEXP, "linear, then logsumexp minus the label's logit: cancels."),
             )
         ),
         Implementation(row_chunks, known=ROW_CHUNKS),

@@ -7,6 +7,8 @@ rows meet in W and b, where one NaN is the end of the whole step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,7 +33,7 @@ def projected_one_hot(
     )
 
 
-def projected_softmax_log(
+def projected(
     hidden: Tensor,
     linear_weight: Tensor,
     target: Tensor,
@@ -39,35 +41,9 @@ def projected_softmax_log(
     reduction: str = "mean",
     weight: Tensor | None = None,
     ignore_index: int = -100,
+    *,
+    form: Callable[..., Tensor],
 ) -> Tensor:
-    """linear, softmax, log, then the label: unstable on purpose, seen everywhere."""
+    """linear, then a form of cross-entropy over logits that takes labels without smoothing."""
     logits = F.linear(hidden, linear_weight, linear_bias)
-    return cross_entropy.softmax_log(logits, target, reduction, weight, ignore_index)
-
-
-def projected_log_softmax_gather(
-    hidden: Tensor,
-    linear_weight: Tensor,
-    target: Tensor,
-    linear_bias: Tensor | None = None,
-    reduction: str = "mean",
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-) -> Tensor:
-    """linear, log_softmax, then gather the label."""
-    logits = F.linear(hidden, linear_weight, linear_bias)
-    return cross_entropy.log_softmax_gather(logits, target, reduction, weight, ignore_index)
-
-
-def projected_logsumexp_gather(
-    hidden: Tensor,
-    linear_weight: Tensor,
-    target: Tensor,
-    linear_bias: Tensor | None = None,
-    reduction: str = "mean",
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-) -> Tensor:
-    """linear, then logsumexp minus the label's logit: cancels under a common offset."""
-    logits = F.linear(hidden, linear_weight, linear_bias)
-    return cross_entropy.logsumexp_gather(logits, target, reduction, weight, ignore_index)
+    return form(logits, target, reduction, weight, ignore_index)
