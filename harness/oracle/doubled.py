@@ -135,6 +135,11 @@ def pair_of(values: Any) -> Pair:
     return lifted(high.double())
 
 
+def leading(values: Any) -> Tensor:
+    """Returns the float64 next to every number: for a first guess, which has no second digit to lose."""
+    return pair_of(values).high
+
+
 def pi_like(values: Tensor) -> Any:
     """Returns pi in the digits of `values`: a float for a tensor, a pair for `Doubled`."""
     if not isinstance(values, Doubled):

@@ -10,8 +10,12 @@ from harness.inputs import draw, element_options
 from harness.oracle.closed_form import ClosedForm
 from harness.sample import Shape
 from harness.trial import Case
+from suites.third_party.families import info_nce, robust, sparse
 
-SUITES = discover(Selection()).suites
+SUITES = {
+    **discover(Selection()).suites,
+    **{suite.name: suite for suite in (info_nce.SUITE, robust.SUITE, sparse.SUITE)},
+}
 
 
 @pytest.mark.parametrize("name", SUITES)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from harness import Blind, Contract, Implementation, Ladder, Regime, Suite, Variant
 from harness.oracle.closed_form import ClosedForm
+from harness.oracle.doubled import leading, ratio_like
 from harness.oracle.softmax import limits
 from harness.sample import Sample, Shape
 from harness.suite import Shapes
@@ -74,8 +75,11 @@ def sorted_threshold(scores: Tensor, alpha: float) -> Tensor:
 
 
 def threshold(scores: Tensor, alpha: float) -> Tensor:
-    """Returns tau (R, 1), found by sorting and mended by Newton's steps on sum p - 1."""
-    tau = sorted_threshold(scores, alpha)
+    """Returns tau (R, 1), found by sorting and mended by Newton's steps on sum p - 1.
+
+    Scores in pairs are sorted as float64: the steps double the digits, so three leave nothing of it.
+    """
+    tau = sorted_threshold(leading(scores), alpha)
     for _ in range(3):
         excess = (scores - tau).clamp(min=0)
         if alpha == 2:
@@ -112,9 +116,9 @@ def row_losses(t: Terms) -> Tensor:
         inside = (t.others**2 + (without**2).sum(1, keepdim=True)) / 2
         outside = (1 + (t.excess**2).sum(1, keepdim=True)) / 2 + gap
     else:
-        away = t.others / (1 + label)
-        inside = 2 / 3 * (away**2 * (2 + label) + (without**3).sum(1, keepdim=True))
-        outside = 4 / 3 + 2 / 3 * (t.excess**3).sum(1, keepdim=True) + 2 * gap
+        away, third = t.others / (1 + label), ratio_like(t.scores, 1, 3)
+        inside = 2 * third * (away**2 * (2 + label) + (without**3).sum(1, keepdim=True))
+        outside = 4 * third + 2 * third * (t.excess**3).sum(1, keepdim=True) + 2 * gap
     return torch.where(gap > 0, outside, inside).squeeze(1)
 
 
@@ -218,8 +222,6 @@ def _exact_support(ordered: list[Fraction], alpha: float) -> list[Fraction]:
 
 
 ORACLE = ClosedForm(
-    # The threshold is found by sorting and running sums, which pairs have not.
-    in_pairs=False,
     terms=terms,
     rows=row_losses,
     gradient=gradients,
