@@ -17,6 +17,7 @@ from harness.calling import admission
 from harness.oracle.certification import certificates
 from harness.oracle.chunks import one_thread
 from harness.probes.accuracy import accuracy
+from harness.probes.protocol.probe import protocol
 from harness.sample import Shape
 from harness.trial import DTYPES, Case
 from suites.third_party.families import info_nce, robust, sparse
@@ -171,3 +172,32 @@ def test_planted_faults_are_found(suite, function, axes):
 def test_masked_classes_and_far_logits_leave_the_plain_sparse_form_in_peace():
     for regime in ("masked", "near_overflow", "offset"):
         assert kinds(sparse.SUITE, "by_sorting", regime=regime) <= {"inaccurate"}
+
+
+class _DeafBackward(torch.autograd.Function):
+    """Passes a loss on and takes every upstream gradient for 2, the one of the plain answer."""
+
+    @staticmethod
+    def forward(ctx, loss):
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return torch.full_like(upstream, 2.0)
+
+
+def deaf_to_upstream(query, *keys, temperature=0.1, reduction="mean"):
+    by_cosines = info_nce.SUITE.implementation("by_cosines").function
+    return _DeafBackward.apply(by_cosines(query, *keys, temperature=temperature, reduction=reduction))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_form_that_rounds_a_lot_is_accused_of_its_upstream_only_where_it_ignores_it(dtype, seed):
+    suite = info_nce.SUITE.extended(Implementation(deaf_to_upstream, name="planted"))
+    block = OpenBlock(suite, case_of(suite, "sharp", dtype=dtype, classes=16), seed)
+    # Its gradients are off by up to 38 error bounds, and elsewhere under every upstream gradient.
+    assert any(finding.severity == "error" for finding in accuracy(block, "by_cosines").findings)
+    assert protocol(block, "by_cosines").findings == ()
+    accused = {finding.group for finding in protocol(block, "planted").findings}
+    assert {"upstream 3", "random upstream", "negative upstream", "zero upstream"} <= accused
