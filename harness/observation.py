@@ -219,7 +219,9 @@ def _news(
         ]
     apart = {name: pair for name, pair in gradients.items() if not _equal(*pair)}
     # The gradients of several inputs are made of the same rounded numbers.
-    leeway = max((_bounds_off(stand.gradients[n], reference) for n, (_, reference) in apart.items()), default=1)
+    leeway = max(
+        (_bounds_off(stand.gradients[n], reference) for n, (_, reference) in apart.items()), default=1
+    )
     for name, pair in apart.items():
         stick = stand.gradients[name]
         got = _unlike(stick, *pair, leeway)
