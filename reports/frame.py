@@ -87,6 +87,10 @@ def _of_count(name: str) -> str:
     return "losses and gradient entries of this kind over all finite values of the dtype, exact [count]"
 
 
+# What stands in both columns of a number that a row does not have.
+ABSENT = ",absent"
+
+
 def class_column(name: str) -> str:
     """Returns the name of a number column's companion."""
     return f"{name}_class"
@@ -124,12 +128,17 @@ def write_csv(rows: Sequence[Record], ranks: Mapping[Group, Standing], path: Pat
     names = number_columns(rows)
     lines = _Lines()
     csv.writer(lines, lineterminator="").writerows(zip(*_labels(rows, ranks), strict=True))
-    # Numbers and their classes hold nothing to quote, and csv.writer would take twice as long.
-    pairs = [[_pair(row.numbers.get(name)) for row in rows] for name in names]
+    # Numbers and their classes hold nothing to quote. A row has few of the columns of a whole sweep.
+    places = {name: place for place, name in enumerate(names)}
     header = [*LABELS, *(column for name in names for column in (name, class_column(name)))]
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(header) + "\n")
-        file.writelines(f"{','.join(fields)}\n" for fields in zip(lines, *pairs, strict=True))
+        for line, row in zip(lines, rows, strict=True):
+            fields = [ABSENT] * len(names)
+            for name, value in row.numbers.items():
+                if name in places:
+                    fields[places[name]] = f"{float(value)!r},{number_class(value)}"
+            file.write(f"{','.join((line, *fields))}\n")
 
 
 class _Lines(list[str]):
@@ -137,10 +146,6 @@ class _Lines(list[str]):
 
     def write(self, line: str) -> None:
         self.append(line)
-
-
-def _pair(value: float | None) -> str:
-    return ",absent" if value is None else f"{float(value)!r},{number_class(value)}"
 
 
 def read_csv(path: Path) -> pd.DataFrame:
