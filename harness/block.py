@@ -9,7 +9,7 @@ changes; otherwise its recompile limit turns later cases silently into eager one
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -24,9 +24,9 @@ from harness.regime import Ladder
 from harness.results import Finding, Status
 from harness.sample import Sample, Shape
 from harness.standard import Standard, standard
-from harness.suite import Suite
+from harness.suite import Blind, Suite
 from harness.trial import Case
-from harness.vacuity import declared, notes_of, vacuous_checks
+from harness.vacuity import Vacuous, coarsely_vacuous, covering, declared, notes_of, vacuous_checks
 
 T = TypeVar("T")
 
@@ -53,6 +53,9 @@ class OpenBlock:
         self._once: dict[object, Any] = {}
         self._bound: dict[str, Bound] = {}
         self._vacuity: dict[int, dict[str, str]] = {}
+        # The declared entries that have excused a check of another question.
+        self.excusing: set[Blind] = set()
+        self._coarse: dict[tuple[int, bool], tuple[Standard, tuple[Vacuous, ...]]] = {}
 
     def drawn(self, repeat: int = 0) -> tuple[Sample, dict[str, Any]]:
         """Returns sample and options of a repeat."""
@@ -118,6 +121,27 @@ class OpenBlock:
             found = declared(vacuous_checks(stand), self.suite.blind, facts)
             self._vacuity[id(stand)] = notes_of(found)
         return self._vacuity[id(stand)]
+
+    def coarse_vacuity(self, asked: Iterable[tuple[str, Standard, bool]]) -> dict[str, str]:
+        """Returns the notes on checks that accept a null answer where only errors are told.
+
+        `asked` are (question, standard, whether it is an edge); a standard is looked at once, for all.
+        """
+        found: dict[Vacuous, None] = {}
+        facts = {"variant": self.case.variant, "regime": self.case.regime, "dtype": self.case.dtype}
+        for question, stand, edge in asked:
+            if (id(stand), edge) not in self._coarse:
+                # With the standard, whose id another one would take over.
+                self._coarse[id(stand), edge] = (stand, coarsely_vacuous(stand, edge=edge))
+            accepted = [
+                replace(one, check=f"{question}: {one.check}") for one in self._coarse[id(stand), edge][1]
+            ]
+            self.excusing |= set(covering(accepted, self.suite.blind, facts))
+            for one in declared(accepted, self.suite.blind, facts):
+                # Twenty questions have the same excuse, such as a gradient of zeros for one class.
+                told = replace(one, check="another question", null="a null answer") if one.declared else one
+                found[told] = None
+        return notes_of(found)
 
     def bound(self, name: str) -> Bound:
         """Returns the callable of an implementation; what building it raises goes through."""

@@ -25,12 +25,13 @@ from harness.outcome import KINDS
 from harness.plan import PROBES, Plan
 from harness.probes.accuracy import accuracy
 from harness.probes.identity import holding
+from harness.probes.protocol.probe import protocol
 from harness.sample import Sample, Shape
 from harness.standard import row_oracle
 from harness.suite import Blind, Suite
 from harness.sweep import Sweep, planned
 from harness.trial import DEVICES, DTYPES, Case
-from harness.vacuity import covering, reaches, vacuous_checks
+from harness.vacuity import covering, of_question, reaches, vacuous_checks
 
 CONTROLS = 2
 SMALL = Shape(8, 5)
@@ -283,6 +284,13 @@ def _strike_out(left: list[Blind], asked: set[Blind], suite: Suite, plan: Plan, 
         if not inside or case.batch * case.classes > LARGEST_CASE:
             continue
         opened = OpenBlock(suite, case, seed)
+        if any(of_question(entry) for entry in inside) and any(
+            "protocol" in p for p in block.probes.values()
+        ):
+            protocol(opened, suite.baseline.name)
+            asked |= {entry for entry in inside if of_question(entry)}
+            left[:] = [entry for entry in left if entry not in opened.excusing]
+        inside = {entry for entry in inside if not of_question(entry)}
         names = [name for name, probes in block.probes.items() if "accuracy" in probes]
         # One truth for each definition of the loss.
         stands = {id(stand): stand for stand in map(opened.standard, names)}.values()

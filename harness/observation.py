@@ -65,6 +65,14 @@ class Observation:
         return tuple(findings)
 
 
+def compared_with(stand: Standard, seen: Observation) -> list[tuple[str | None, Yardstick, Array]]:
+    """Returns (input or None for the loss, yardstick, numbers) of what came back."""
+    parts: list[tuple[str | None, Yardstick, Array]] = []
+    if seen.loss is not None:
+        parts.append((None, stand.loss, seen.loss))
+    return parts + [(name, stand.gradients[name], got) for name, got in (seen.gradients or {}).items()]
+
+
 def overwritten(sample: Sample, stored: Sample) -> list[str]:
     """Names the inputs whose bits are no longer those that were stored."""
     return [name for name in stored if not same_bits(sample[name].detach().cpu(), stored[name])]

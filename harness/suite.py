@@ -103,8 +103,9 @@ class Identity:
 class Blind:
     """A check that cannot tell a null answer from the truth, declared with its reason.
 
-    `check` is "loss" or "gradient of NAME", `null` the null answer in words (`harness.vacuity`); these and
-    `variant`, `regime` and `dtype` are shell-style patterns or tuples of them, empty matches everything.
+    `check` is "loss" or "gradient of NAME", with the question before if it is another one ("one class:
+    gradient of NAME"); `null` is the null answer in words (`harness.vacuity`). These and `variant`, `regime`
+    and `dtype` are shell-style patterns or tuples of them; empty matches everything.
     """
 
     reason: str

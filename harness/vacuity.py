@@ -5,7 +5,9 @@ alone, another row's gradient - has to be rejected by the loss check and by each
 every case. Three excuses are declared and counted: the null answer is right (one class, all rows
 ignored) or within 2 ulp of the truth, the least that any check allows (log C of an untrained model);
 zeros stand for what underflows; or it is a zero loss, a note by rule, where the gradient check of the
-same case decides. A suite declares further ones (`Blind`), such as p = q. The trap: a check that accepts
+same case decides. A suite declares further ones (`Blind`), such as p = q. Other calls, edges of the shape,
+ladders and exhaustive sweeps ask for errors alone, so what is a matter of size there (within a quarter of
+the truth, or wholly below the error bound) is the accuracy check's. The trap: a check that accepts
 zeros under one regime looks as green as all others, so the run itself has to say which checks those are.
 """
 
@@ -18,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from harness.garbage import garbage
 from harness.inputs import dtype_named
 from harness.judge import Yardstick, judge
 from harness.oracle.reduction import Array
@@ -25,8 +28,11 @@ from harness.standard import Standard
 from harness.suite import Blind
 
 SHRUNK = 0.97
+RIGHT = "it is the right answer there"
 FAINT = "a loss lost below the error floor is a note; the gradient check decides"
 UNDERFLOW = "underflow: every exact entry is below the smallest normal number"
+SIZE = "it is within a quarter of the truth; the accuracy check decides about sizes"
+BELOW = "every exact entry is below the error bound; the accuracy check decides"
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,40 @@ def vacuous_checks(stand: Standard) -> tuple[Vacuous, ...]:
     return (*_accepted("loss", stand.loss, _loss_nulls(stand), guarded=guarded), *gradients)
 
 
+def coarsely_vacuous(stand: Standard, *, edge: bool = False) -> tuple[Vacuous, ...]:
+    """Returns the checks of a standard that accept a null answer where only errors are told.
+
+    At an `edge` of the shape garbage in 16 bits is told as well (`harness.garbage`).
+    """
+    found = [*_passed("loss", stand.loss, _loss_nulls(stand), edge)]
+    for name, stick in stand.gradients.items():
+        found += _passed(f"gradient of {name}", stick, _gradient_nulls(stick, stand), edge)
+    return tuple(found)
+
+
+def _passed(
+    check: str, stick: Yardstick, nulls: Iterator[tuple[str, Array]], edge: bool
+) -> Iterator[Vacuous]:
+    for null, answer in nulls:
+        if any(defect.severity == "error" for defect in judge(stick, answer).defects):
+            continue
+        if edge and garbage(stick, answer):
+            continue
+        yield Vacuous(check, null, _right(stick, answer) or _small(stick, answer))
+
+
+def _small(stick: Yardstick, answer: Array) -> str:
+    """Returns why a null answer is no error: what it is off by is no matter of its kind but of size."""
+    known = np.isfinite(stick.truth) & ~stick.infinite
+    truth = np.abs(stick.truth[known])
+    with np.errstate(invalid="ignore", over="ignore"):
+        if bool((np.abs(answer - stick.truth)[known] <= truth / 4).all()):
+            return SIZE
+    if bool((truth < stick.form.smallest_normal).all()):
+        return UNDERFLOW
+    return BELOW if bool((truth <= stick.error[known]).all()) else ""
+
+
 def declared(found: Iterable[Vacuous], blind: Iterable[Blind], facts: Mapping[str, str]) -> Iterator[Vacuous]:
     """Yields the vacuous checks with the suite's own reasons put where it declares one."""
     entries = tuple(blind)
@@ -75,6 +115,11 @@ def covering(found: Iterable[Vacuous], blind: Iterable[Blind], facts: Mapping[st
 def reaches(entry: Blind, facts: Mapping[str, str]) -> bool:
     """Tells whether an entry speaks of cases with these facts, of whatever check and null answer."""
     return replace(entry, check=(), null=()).covers({**facts, "check": "", "null": ""})
+
+
+def of_question(entry: Blind) -> bool:
+    """Tells whether an entry speaks of another question than the plain one, such as "one class: loss"."""
+    return any(": " in check for check in entry.check)
 
 
 def _entry_for(item: Vacuous, entries: Sequence[Blind], facts: Mapping[str, str]) -> Blind | None:
@@ -136,5 +181,5 @@ def _right(stick: Yardstick, answer: Array) -> str:
         other = torch.from_numpy(np.atleast_1d(np.ascontiguousarray(stick.truth))).to(dtype)
         near = np.abs(answer - stick.truth) <= 2 * stick.spacing
     if bool(((one == other) | other.isnan()).all()):
-        return "it is the right answer there"
+        return RIGHT
     return "it is within 2 ulp of the truth" if bool((near | ~np.isfinite(stick.truth)).all()) else ""

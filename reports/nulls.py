@@ -1,9 +1,10 @@
 """Which checks were vacuous: where an answer that knows nothing would have passed as well.
 
-The accuracy probe puts null answers (zeros, a constant, a flipped sign) to its own bounds and notes
+The probes that judge by bounds put null answers (zeros, a constant, a flipped sign) to them and note
 the accepted ones under "vacuous", and under "vacuous_declared" those that are declared to be right
-there, with the reason. Notes are statements joined by "; ". The trap: every implementation of a case
-notes the same, so cases are counted, not trials.
+there, with the reason. Notes are statements joined by "; ", those of accuracy about the case as it is, those
+of the others with the question before. The trap: every implementation of a case notes the same, so cases are
+counted, not trials.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from harness import units
 from reports.records import Record
 from reports.table import Cell, Table, cells, rights
 
-_PROBE, _OPEN, _DECLARED = "accuracy", "vacuous", "vacuous_declared"
+_PROBES = ("accuracy", "protocol", "overflow", "identity")
+_OPEN, _DECLARED = "vacuous", "vacuous_declared"
 
 
 @dataclass
@@ -29,14 +31,14 @@ class _Statement:
 
 
 def _asked(rows: Sequence[Record]) -> list[Record]:
-    return [row for row in rows if row.ran(_PROBE)]
+    return [row for row in rows if any(row.ran(probe) for probe in _PROBES)]
 
 
 def _statements(rows: Sequence[Record], key: str) -> dict[tuple[str, str], _Statement]:
     found: dict[tuple[str, str], _Statement] = {}
     for row in _asked(rows):
-        for text in _split(row.note(_PROBE, key)):
-            case = row.trial.case
+        case = row.trial.case
+        for text in (text for probe in _PROBES for text in _split(row.note(probe, key))):
             item = found.setdefault((case.suite, text), _Statement())
             item.cases.add(case.id)
             for names, name in (
@@ -61,14 +63,15 @@ def _split(note: str) -> list[str]:
 
 
 def sentences(rows: Sequence[Record]) -> list[str]:
-    """Returns the sentence that no check was vacuous, nothing where one was or accuracy was not asked."""
+    """Returns the sentence that no check was vacuous, nothing where one was or none was asked."""
     asked = _asked(rows)
     if not asked or _statements(rows, _OPEN):
         return []
     cases = units.counted(len({row.trial.case.id for row in asked}), "case")
     declared = _statements(rows, _DECLARED)
     but = "but those that are declared right there" if declared else "put to it"
-    return [f"Every accuracy check rejected every null answer {but}, in {cases}."]
+    probes = ", ".join(probe for probe in _PROBES if any(row.ran(probe) for row in asked))
+    return [f"Every check of {probes} rejected every null answer {but}, in {cases}."]
 
 
 def tables(rows: Sequence[Record]) -> list[Table]:

@@ -136,6 +136,10 @@ SUITE = Suite(
             check="gradient*",
             regime=("identical", "opposite"),
         ),
+        Blind(
+            "two numbers lie on one line: what is left of the slope comes from the guard alone",
+            check="one class: gradient*",
+        ),
         Blind("1 - c is 0 for vectors of one direction", check="loss", regime="identical"),
         Blind(
             "a cosine of 0 is at the kink: any share of the slope is a right gradient",

@@ -26,22 +26,29 @@ NAME = "overflow"
 SIXTEEN_BITS = ("float16", "bfloat16")
 
 
-def every_value(
-    block: OpenBlock, name: str, exhaustive: Exhaustive
-) -> tuple[dict[str, float], list[Finding]]:
-    """Returns counts per kind of defect and one finding per kind above note; nothing where not asked."""
+def all_values(block: OpenBlock, name: str, exhaustive: Exhaustive) -> Standard | None:
+    """Returns the standard of all finite values of the dtype; None where an implementation is not asked."""
     case, implementation = block.case, block.suite.implementation(name)
     if case.dtype not in SIXTEEN_BITS or implementation.compiled or not implementation.accepts("reduction"):
-        return {}, []
+        return None
     if implementation.contract.takes_out(f"exhaustive {exhaustive.name}"):
-        return {}, []
+        return None
     if implementation.skip is not None and implementation.skip(Shape(1 << 16, case.classes)):
-        return {}, []
-    stand = block.kept(
+        return None
+    return block.kept(
         ("exhaustive", exhaustive.name),
         name,
         lambda definition: _standard(block, exhaustive, definition),
     )
+
+
+def every_value(
+    block: OpenBlock, name: str, exhaustive: Exhaustive
+) -> tuple[dict[str, float], list[Finding]]:
+    """Returns counts per kind of defect and one finding per kind above note; nothing where not asked."""
+    case, stand = block.case, all_values(block, name, exhaustive)
+    if stand is None:
+        return {}, []
     seen = observe(block.bound_for(name, stand.options), stand, case.dtype, case.device, NAME)
     if seen.loss_judgement is None or seen.gradient_judgements is None:
         return {}, [finding for finding in seen.findings if finding.severity != "note"]

@@ -12,7 +12,7 @@ halves leave exact; what rounding a side's inputs changes is granted to that sid
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,12 +31,15 @@ from harness.results import TIMES, Finding
 from harness.sample import Sample, Shape, rows
 from harness.suite import Identity
 from harness.units import number
+from harness.vacuity import RIGHT, SHRUNK, SIZE, Vacuous, notes_of
 
 NAME = "identity"
 # Loops over rows are implementations too, and an identity shows in few rows.
 ROWS = 16
 # What a side computes around its calls is float64 as well: a few roundings of its size.
 AROUND = 2.0**-50
+INEQUALITY = "an inequality leaves room; the accuracy check decides about sizes"
+NOTHING_LEFT = "the other side is 0, and what is left of this one is rounding"
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,14 @@ class Holding:
     """Whether an identity holds: the reason where it was not taken, a finding where it is broken.
 
     `share` is the largest difference over what is allowed, over the rows in which every call keeps the
-    strict rule; NaN where there is none.
+    strict rule; NaN where there is none. `vacuous` are the comparisons that a left side out of thin air
+    would pass.
     """
 
     unsupported: str = ""
     finding: Finding | None = None
     share: float = math.nan
+    vacuous: tuple[Vacuous, ...] = ()
 
 
 def identity(block: OpenBlock, name: str) -> Answer:
@@ -58,6 +63,7 @@ def identity(block: OpenBlock, name: str) -> Answer:
     findings: list[Finding] = []
     notes: dict[str, str] = {}
     shares: list[float] = []
+    vacuous: list[Vacuous] = []
     for one in block.suite.identities:
         found = holding(block, name, one, answers)
         if found.unsupported:
@@ -66,13 +72,14 @@ def identity(block: OpenBlock, name: str) -> Answer:
             findings.append(found.finding)
         if not math.isnan(found.share):
             shares.append(found.share)
+        vacuous += found.vacuous
     asked = len(block.suite.identities) - len(notes)
     if not asked:
         return Answer("unsupported", next(iter(notes.values()), "its suite declares no identity"))
     numbers = {"identities": float(asked), "identities_unsupported": float(len(notes))}
     if shares:
         numbers["identity_share"] = max(shares)
-    return Answer("ok", "", tuple(findings), numbers, notes)
+    return Answer("ok", "", tuple(findings), numbers, notes | notes_of(vacuous))
 
 
 def holding(
@@ -154,7 +161,7 @@ def _compared(
             finding = _finding(block, one, sample, part, apart, broken, shares)
     if not compared:
         return Holding("nothing to compare: no row has a finite truth, or every answer is listed as known")
-    return Holding("", finding, share)
+    return Holding("", finding, share, tuple(v for part in parts for v in _accepted(one, part)))
 
 
 @dataclass(frozen=True)
@@ -180,6 +187,28 @@ class _Part:
             apart = self.right - self.left if at_least else np.abs(self.left - self.right)
         apart = np.where(same, 0.0, np.maximum(apart, 0.0))
         return apart, np.asarray(self.comparable & ~(apart <= self.allowed))
+
+
+def _accepted(one: Identity, part: _Part) -> Iterator[Vacuous]:
+    """Yields the null answers that a comparison accepts in place of its left side."""
+    kept = part.comparable
+    nulls = (("zeros", 0.0), ("the sign flipped", -1.0), (f"{SHRUNK} of it", SHRUNK))
+    for null, factor in nulls if kept.any() else ():
+        with np.errstate(invalid="ignore"):
+            left = part.left * factor
+        _, broken = replace(part, left=left).judged(at_least=one.relation == "at_least")
+        if broken.any():
+            continue
+        excuse = ""
+        if one.relation == "at_least":
+            excuse = INEQUALITY
+        elif not part.right[kept].any():
+            excuse = NOTHING_LEFT
+        elif bool((left == part.left)[kept].all()):
+            excuse = RIGHT
+        elif factor == SHRUNK:
+            excuse = SIZE
+        yield Vacuous(f"{one.name}: {part.tensor}", null, excuse)
 
 
 def _part(tensor: str, left: Array, right: Array, left_bound: Array, right_bound: Array) -> _Part:

@@ -22,10 +22,11 @@ from harness.columns import gradient_in, of_gradient
 from harness.inputs import dtype_named
 from harness.judge import Defect
 from harness.observation import Observation, observe
-from harness.probes.exhaustive import every_value
+from harness.probes.exhaustive import all_values, every_value
 from harness.regime import Ladder
 from harness.results import Finding
 from harness.sample import Shape
+from harness.standard import Standard
 from harness.units import count, number
 
 NAME = "overflow"
@@ -65,10 +66,15 @@ class Climb:
         self._finfo = torch.finfo(dtype_named(block.case.dtype))
 
     @property
+    def lowest(self) -> Standard | None:
+        """The standard of the lowest rung; None of a ladder that has none in this dtype."""
+        value = next(iter(self._ladder.rungs(self._finfo)), None)
+        return None if value is None else self._block.rung(self._ladder, value, self._name)
+
+    @property
     def differentiated(self) -> tuple[str, ...]:
         """The inputs whose gradients are asked for on this ladder."""
-        lowest = next(iter(self._ladder.rungs(self._finfo)), None)
-        return () if lowest is None else self._block.rung(self._ladder, lowest, self._name).sample.gradients
+        return () if self.lowest is None else self.lowest.sample.gradients
 
     def first(self, event: Event) -> float | None:
         """Returns the first value at which an event is met on the way up."""
@@ -131,11 +137,14 @@ def overflow(block: OpenBlock, name: str) -> Answer:
     numbers: dict[str, float] = {}
     findings: list[Finding] = []
     callables: dict[str, Bound] = {}
+    held: list[tuple[str, Standard, bool]] = []
     for ladder in block.suite.ladders:
         if not _is_asked(block, name, ladder):
             continue
         climb = Climb(block, name, ladder, callables)
         try:
+            if climb.lowest is not None:
+                held.append((f"ladder {ladder.name}", climb.lowest, False))
             for column, value, told in _climbed(climb, ladder):
                 numbers[column] = value
                 findings += () if told is None else (climb.finding(value, told),)
@@ -146,7 +155,12 @@ def overflow(block: OpenBlock, name: str) -> Answer:
         counted, seen = every_value(block, name, exhaustive)
         numbers |= counted
         findings += seen
-    return Answer("ok", "", tuple(_distinct(findings)), numbers)
+        values = all_values(block, name, exhaustive)
+        if values is not None:
+            held.append((f"exhaustive {exhaustive.name}", values, False))
+    with block.ledger.spending("judging"):
+        notes = block.coarse_vacuity(held)
+    return Answer("ok", "", tuple(_distinct(findings)), numbers, notes)
 
 
 def _is_asked(block: OpenBlock, name: str, ladder: Ladder) -> bool:

@@ -12,11 +12,22 @@ import torch
 
 from harness.block import OpenBlock
 from harness.probes.accuracy import accuracy
+from harness.probes.identity import identity
+from harness.probes.overflow import overflow
+from harness.probes.protocol.probe import protocol
 from harness.run import load_run
 from harness.sample import Sample
 from harness.standard import standard
 from harness.trial import Case
-from harness.vacuity import FAINT, UNDERFLOW, Vacuous, notes_of, vacuous_checks
+from harness.vacuity import (
+    FAINT,
+    SIZE,
+    UNDERFLOW,
+    Vacuous,
+    coarsely_vacuous,
+    notes_of,
+    vacuous_checks,
+)
 from reports.nulls import sentences, tables
 from reports.records import records
 from suites.cross_entropy import SUITE
@@ -169,6 +180,41 @@ def test_the_accuracy_result_says_it_whoever_is_asked(name):
     assert "loss accepts zeros" in vacuous
     assert "gradient of logits accepts the one-hot part alone" in vacuous
     assert "vacuous" not in accuracy(opened(SUITE), name).notes
+
+
+@pytest.mark.parametrize(
+    ("probe", "said"),
+    [
+        (protocol, "random upstream: gradient of logits accepts zeros"),
+        (protocol, "a prime number of classes: gradient of logits accepts another row's"),
+        (protocol, "new content in the same storage: loss accepts the sign flipped"),
+        (overflow, "ladder gap: gradient of logits accepts the sign flipped"),
+        (identity, "accepts the sign flipped"),
+    ],
+)
+def test_every_probe_that_judges_by_bounds_says_it(probe, said):
+    vacuous = probe(opened(deaf()), "native").notes["vacuous"]
+    assert said in vacuous, vacuous
+    notes = probe(opened(SUITE), "native").notes
+    assert "vacuous" not in notes
+
+
+def test_other_questions_excuse_what_is_right_there_and_sizes():
+    declared = protocol(opened(SUITE), "native").notes["vacuous_declared"].split("; another")
+    assert f"another question accepts a null answer ({RIGHT})" in declared[0]
+    bound = coarsely_vacuous(opened(SUITE, dtype="bfloat16").standard("native"))
+    assert {(item.null, item.declared) for item in bound} <= {
+        ("0.97 of it", SIZE),
+        ("the constant log C", SIZE),
+    }
+    assert ("0.97 of it", SIZE) in {(item.null, item.declared) for item in bound}
+
+
+def test_an_edge_rejects_more_than_another_call_in_16_bits():
+    stand = opened(SUITE, dtype="bfloat16", rows=3, classes=1031).standard("native")
+    alone = "the one-hot part alone"
+    assert alone in {item.null for item in coarsely_vacuous(stand) if not item.declared}
+    assert alone not in {item.null for item in coarsely_vacuous(stand, edge=True)}
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def test_none_is_one_sentence(tmp_path):
     run = answered(tmp_path, {}, {})
     assert rows_of(run) == []
     assert sentences(records(run)) == [
-        "Every accuracy check rejected every null answer put to it, in 2 cases."
+        "Every check of accuracy rejected every null answer put to it, in 2 cases."
     ]
     assert "rejected every null answer put to it" in write_report(run).read_text(encoding="utf-8")
 
@@ -69,7 +69,7 @@ def test_declared_ones_alone_are_listed_and_named_in_the_sentence(tmp_path):
     assert "but those that are declared right there, in 1 case." in sentences(records(run))[0]
 
 
-def test_a_run_that_asked_no_accuracy_says_nothing_about_it(tmp_path):
+def test_a_run_that_asked_nothing_says_nothing_about_it(tmp_path):
     run = answered(tmp_path, {}, status="crashed")
     assert sentences(records(run)) == []
     assert "null answer" not in write_report(run).read_text(encoding="utf-8")

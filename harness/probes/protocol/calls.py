@@ -19,7 +19,7 @@ from torch import Tensor
 
 from harness.calling import failure
 from harness.inputs import generator_for
-from harness.observation import gradient_array, loss_array, news
+from harness.observation import gradient_array, loss_array
 from harness.probes.protocol.interview import NAME, Interview, Question, RefusedError
 from harness.results import Finding
 from harness.witness import plain_finding
@@ -84,7 +84,7 @@ def _twice(interview: Interview) -> list[Finding]:
             for name, gradient in zip(sample.gradients, gradients, strict=True)
             if gradient is not None and name in expected
         }
-        found += news(stand, NAME, gradients=pairs)
+        found += interview.news(stand, gradients=pairs)
         if order == "first" and not found:
             for gradient in gradients:
                 if gradient is not None:
@@ -101,7 +101,7 @@ def _value_only(mode: Callable[[], AbstractContextManager[object]]) -> Callable[
             loss = interview.loss(tuple(tensors))
         assert interview.plain.loss is not None
         got = loss_array(loss, interview.stand)
-        found = news(interview.stand, NAME, loss=(got, interview.plain.loss))
+        found = interview.news(interview.stand, loss=(got, interview.plain.loss))
         if loss.requires_grad:
             found.append(plain_finding("grad_mode", NAME, "loss", "requires a gradient that nobody can give"))
         return found
@@ -138,7 +138,7 @@ def _some_inputs(interview: Interview) -> list[Finding]:
                 wrong = [plain_finding("no_gradient", NAME, name, f"no gradient reached {name}")]
             else:
                 pair = (gradient_array(gradient, interview.stand), interview.plain_gradients()[name])
-                wrong = news(interview.stand, NAME, gradients={name: pair})
+                wrong = interview.news(interview.stand, gradients={name: pair})
             told.update(name for _ in wrong)
             found += _needing(wrong, needing)
     return found

@@ -62,6 +62,9 @@ class Interview:
         self.block, self.name, self.bound = block, name, bound
         self.case = block.case
         self.stand = block.standard(name)
+        self.question = ""
+        # What answers were held against, by standard, and whether at an edge: (question, standard, edge).
+        self.held: dict[tuple[int, bool], tuple[str, Standard, bool]] = {}
         # What the first call changes for good would look unchanged to every later look.
         with settings_kept():
             self.plain = judged(self.observed(self.stand), self.stand, NAME)
@@ -126,7 +129,22 @@ class Interview:
         assert self.plain.loss is not None
         expected = self.plain_gradients(upstream)
         pairs = {name: (got, expected[name]) for name, got in seen.gradients.items()}
-        return news(stand or self.stand, NAME, loss=(seen.loss, self.plain.loss), gradients=pairs)
+        return self.news(stand or self.stand, loss=(seen.loss, self.plain.loss), gradients=pairs)
+
+    def news(
+        self,
+        stand: Standard,
+        *,
+        loss: tuple[Array, Array] | None = None,
+        gradients: Mapping[str, tuple[Array, Array]] | None = None,
+    ) -> list[Finding]:
+        """Returns what is wrong with answers, each beside its reference, and not with the reference."""
+        self.holds(stand)
+        return news(stand, NAME, loss=loss, gradients=gradients)
+
+    def holds(self, stand: Standard, *, edge: bool = False) -> None:
+        """Notes that an answer to the present question is held against a standard."""
+        self.held.setdefault((id(stand), edge), (self.question, stand, edge))
 
     def plain_gradients(self, upstream: Tensor | None = None) -> Mapping[str, Array]:
         """Returns the plain gradients, scaled to another upstream gradient where one is given.

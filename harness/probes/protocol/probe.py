@@ -58,6 +58,7 @@ def protocol(block: OpenBlock, name: str) -> Answer:
         if not question.applies(interview) or (compiled and question.recompiles):
             continue
         asked += 1
+        interview.question = question.name
         try:
             found, refusal = _asked(question, interview)
         except ExhaustedError as error:
@@ -67,6 +68,8 @@ def protocol(block: OpenBlock, name: str) -> Answer:
         if refusal is not None:
             refusals[f"unsupported: {question.name}"] = refusal
     numbers = {"questions": float(asked), "questions_unsupported": float(len(refusals))}
+    with block.ledger.spending("judging"):
+        refusals |= block.coarse_vacuity(interview.held.values())
     if not exhausted:
         return Answer("ok", "", tuple(findings), numbers, refusals)
     notes = refusals | {f"out of memory: {name}": reason for name, reason in exhausted.items()}

@@ -19,7 +19,6 @@ from harness.observation import (
     Observation,
     gradient_array,
     loss_array,
-    news,
     observe,
     overwritten,
     same_bits,
@@ -124,7 +123,7 @@ def _new_content(interview: Interview) -> list[Finding]:
         for name, got in (again.gradients or {}).items()
         if name in (fresh.gradients or {})
     }
-    return news(unseen, NAME, loss=(again.loss, fresh.loss), gradients=pairs)
+    return interview.news(unseen, loss=(again.loss, fresh.loss), gradients=pairs)
 
 
 def reversed_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,7 +199,7 @@ def _alone(interview: Interview) -> list[Finding]:
             for name, gradient in gradients.items()
             if gradient is not None and name in expected.gradients
         }
-        found += news(stand, NAME, loss=(loss_array(loss, stand), expected.loss), gradients=pairs)
+        found += interview.news(stand, loss=(loss_array(loss, stand), expected.loss), gradients=pairs)
     return found
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from harness.calling import failure, gradients_of
 from harness.inputs import generator_for
 from harness.judge import Yardstick, judge
-from harness.observation import gradient_array, loss_array, news
+from harness.observation import gradient_array, loss_array
 from harness.oracle.reduction import Array
 from harness.oracle.truth import RowTruth, reduced
 from harness.probes.protocol.interview import NAME, Interview, Question, UnsupportedError
@@ -198,7 +198,7 @@ def _functional_gradient(interview: Interview, wanted: str) -> list[Finding]:
 
     gradient = torch.func.grad(scalar)(sample[wanted])
     pair = (gradient_array(gradient, interview.stand), interview.plain_gradients()[wanted])
-    return news(interview.stand, NAME, gradients={wanted: pair})
+    return interview.news(interview.stand, gradients={wanted: pair})
 
 
 def _mapped(interview: Interview) -> list[Finding]:
@@ -216,8 +216,10 @@ def _mapped(interview: Interview) -> list[Finding]:
     assert interview.plain.loss is not None
     if plain.loss is None:
         raise UnsupportedError(plain.reason)
-    found = news(interview.stand, NAME, loss=(loss_array(losses[0], interview.stand), interview.plain.loss))
-    return found + news(other, NAME, loss=(loss_array(losses[1], other), plain.loss))
+    found = interview.news(
+        interview.stand, loss=(loss_array(losses[0], interview.stand), interview.plain.loss)
+    )
+    return found + interview.news(other, loss=(loss_array(losses[1], other), plain.loss))
 
 
 def warm_up_transforms() -> None:
