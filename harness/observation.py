@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from harness.calling import Bound, NotALossError, failure, gradients_of, leaves
+from harness.garbage import rounded
 from harness.judge import Defect, Judgement, Yardstick, judge
 from harness.oracle.reduction import Array
 from harness.results import Finding, Status
@@ -207,7 +208,7 @@ def news(
     reference within the bound beyond which an inaccuracy is an error is no news, whether it is right or
     wrong: rounding elsewhere (16-bit gradients scaled by 3 before instead of after) explains that much. A
     reference that is off by several of these bounds itself has so much rounding to place elsewhere, up to
-    MOST_BOUNDS.
+    MOST_BOUNDS; and single 16-bit entries are rounding as well (`harness.garbage`).
     """
     with stand.ledger.spending("judging"):
         return _news(stand, probe, loss, gradients or {})
@@ -223,7 +224,9 @@ def _news(
     if loss is not None and not _equal(*loss):
         got = _unlike(stand.loss, *loss)
         findings += [
-            described(d, stand.loss, got, stand, probe, None) for d in judge(stand.loss, got).defects
+            described(d, stand.loss, got, stand, probe, None)
+            for d in judge(stand.loss, got).defects
+            if not rounded(stand.loss, d)
         ]
     apart = {name: pair for name, pair in gradients.items() if not _equal(*pair)}
     # The gradients of several inputs are made of the same rounded numbers.
@@ -233,7 +236,11 @@ def _news(
     for name, pair in apart.items():
         stick = stand.gradients[name]
         got = _unlike(stick, *pair, leeway)
-        findings += [described(d, stick, got, stand, probe, name) for d in judge(stick, got).defects]
+        findings += [
+            described(d, stick, got, stand, probe, name)
+            for d in judge(stick, got).defects
+            if not rounded(stick, d)
+        ]
     return [finding for finding in findings if finding.severity != "note"]
 
 

@@ -52,13 +52,6 @@ ROUNDED_STEPS = Known(
     dtype=HALF,
     reason="every step is rounded to 16 bits",
 )
-ROUNDED_STEPS_ELSEWHERE = Known(
-    CALLS,
-    probe="protocol",
-    dtype=HALF,
-    reason="every step is rounded to 16 bits; what another order or factor gives differs by that much",
-    up_to=8,
-)
 TARGET_SLOPE = Known(
     ("inaccurate", "dead_gradient"),
     probe="accuracy",
@@ -160,7 +153,6 @@ NATIVE = (
     SUBTRACTED_LABEL,
     CANCELLED_LOSS,
     ROUNDED_STEPS,
-    ROUNDED_STEPS_ELSEWHERE,
     ANY_SHARE,
 )
 MODULE = NATIVE
@@ -174,7 +166,7 @@ SHIFTED = (
     CANCELLED_AT_SOFT_TARGETS,
     *UNREFUSED,
 )
-LOG_SIGMOID = (INFINITE_LOGITS, ROUNDED_STEPS, ROUNDED_STEPS_ELSEWHERE, TARGET_SLOPE, *UNREFUSED)
+LOG_SIGMOID = (INFINITE_LOGITS, ROUNDED_STEPS, TARGET_SLOPE, *UNREFUSED)
 LEFT_OUT = Known(
     "saturated",
     probe="accuracy",

@@ -208,20 +208,23 @@ OUT_OF_RANGE = Known(
 UNSTABLE = (replace(OUT_OF_RANGE, probe="overflow", up_to=64), OUT_OF_RANGE)
 UNSTABLE_AND_POISONED = (ZERO_WEIGHT, INFINITE, POISON, *UNSTABLE)
 UNSHIFTED = Known(
-    ("spurious_nan", "spurious_overflow", "inaccurate", "dead_gradient", "edge_shape"),
-    probe=("accuracy", "overflow", "protocol"),
+    ("spurious_nan", "spurious_overflow", "inaccurate", "dead_gradient", "edge_shape", "identity"),
+    probe=("accuracy", "overflow", "protocol", "identity"),
     reason="unstable on purpose: exponentials overflow, and in 16 bits they are summed in the dtype",
     up_to=8,
 )
 # Where the sum of the exponentials is infinite in float16, the gradient is that of another row.
 UNSHIFTED_IN_FLOAT16 = replace(UNSHIFTED, probe="accuracy", dtype="float16", regime=CONFIDENT, up_to=1024)
 UNSHIFTED_ON_LADDERS = replace(UNSHIFTED, probe="overflow", up_to=64)
+# A thousand exponentials, added one by one.
+UNSHIFTED_AT_EDGES = replace(UNSHIFTED, probe="protocol", dtype="float16", up_to=32)
 NAIVE = (
     ZERO_WEIGHT,
     NO_ROWS,
     NEGATIVE_LABEL,
     UNSHIFTED_IN_FLOAT16,
     UNSHIFTED_ON_LADDERS,
+    UNSHIFTED_AT_EDGES,
     UNSHIFTED,
 )
 CANCELLED = Known(

@@ -59,15 +59,8 @@ ROUNDED_AT_ZERO_VARIANCE = replace(
     ROUNDED_STEPS, probe="accuracy", regime="zero_variance", group="prediction/*", up_to=16
 )
 ROUNDED = (ROUNDED_VARIANCE_SLOPES, ROUNDED_VARIANCE_SLOPE, ROUNDED_AT_ZERO_VARIANCE, ROUNDED_STEPS)
-ROUNDED_FOR_EVERY_UPSTREAM = Known(
-    ("second_backward", "upstream", "edge_shape"),
-    probe="protocol",
-    dtype=HALF,
-    reason="1 / v and r^2 / v^2 are rounded to 16 bits before they are subtracted, whatever comes from above",
-    up_to=Known.ANY_SIZE,
-)
 
-LOOP = (SQUARE_FIRST, DIVIDED_EARLY, ROUNDED_EPS, *ROUNDED, ROUNDED_FOR_EVERY_UPSTREAM)
+LOOP = (SQUARE_FIRST, DIVIDED_EARLY, ROUNDED_EPS, *ROUNDED)
 COMPOSED = (ROUNDED_AT_EVERY_VARIANCE, *LOOP)
 LOG_PROB = (
     SQUARE_FIRST,
@@ -75,7 +68,6 @@ LOG_PROB = (
     ROUNDED_VARIANCE_SLOPES,
     ROUNDED_AT_ZERO_VARIANCE,
     ROUNDED_STEPS,
-    ROUNDED_FOR_EVERY_UPSTREAM,
 )
 UPCAST = (SQUARE_FIRST, DIVIDED_EARLY)
 COMPILED = (

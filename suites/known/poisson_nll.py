@@ -32,13 +32,6 @@ ROUNDED_FAR_DIFFERENCE = replace(
 ROUNDED_LOSS = replace(
     ROUNDED_STEPS, probe="accuracy", regime=("fitted", "zero_rate", "wide"), group="loss", up_to=32
 )
-ROUNDED_FOR_EVERY_UPSTREAM = Known(
-    ("second_backward", "upstream", "edge_shape"),
-    probe="protocol",
-    dtype=HALF,
-    reason="the slope e^x - t is a difference of two products with what comes from above, each rounded",
-    up_to=Known.ANY_SIZE,
-)
 LARGE_COUNTS = Known(
     "inaccurate",
     probe="accuracy",
@@ -83,7 +76,6 @@ COMPOSED = (
     ROUNDED_FAR_DIFFERENCE,
     ROUNDED_LOSS,
     ROUNDED_STEPS,
-    ROUNDED_FOR_EVERY_UPSTREAM,
 )
 UPCAST = (ZERO_RATE, MASKED_SLOPE, LARGE_COUNTS)
 COMPILED = (ZERO_RATE,)

@@ -71,12 +71,6 @@ OVERFLOWING_SLOPE = Known(
     group="exhaustive *",
     reason="gamma times a loss near the top of the range overflows, and is multiplied by p (1 - p) = 0",
 )
-ROUNDED_STEPS_ELSEWHERE = Known(
-    ("functional_transform", "edge_shape"),
-    probe="protocol",
-    dtype=HALF,
-    reason="every step is rounded to 16 bits; vmap takes them in another order",
-)
 WEIGHT_ZERO = Known(
     "nan_leak",
     probe="accuracy",
@@ -112,7 +106,7 @@ COMPOSED = (
     ANY_SHARE,
     ROUNDED_STEPS,
 )
-EXP_OF_LOSS = (*COMPOSED, ROUNDED_STEPS_ELSEWHERE)
+
 LOOP = (
     WEIGHT_ZERO,
     INFINITE_SLOPE,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.garbage import garbage, sharpened
+from harness.garbage import garbage, rounded, sharpened
 from harness.judge import judge
 from harness.observation import Observation, compared_with, observe
 from harness.probes.protocol.interview import NAME, Interview, Question
@@ -67,10 +67,15 @@ def _judged(
     seen = interview.answered(observe(bound, stand, case.dtype, case.device, NAME, described_defects=False))
     # What is wrong at the usual shape as well is no edge's doing, and said elsewhere.
     usual = error_kinds(interview.plain)
+    found = [f for f in seen.findings if f.severity == "error" and f.kind not in usual]
     if not error_kinds(seen) <= usual:
-        found = (*seen.described(stand, NAME), *seen.findings)
-        return [f for f in found if f.severity == "error" and f.kind not in usual]
-    return _uncomputed(interview, seen, stand)
+        found += [
+            described(defect, stick, got, stand, NAME, tensor)
+            for tensor, stick, got in compared_with(stand, seen)
+            for defect in judge(stick, got).defects
+            if defect.severity == "error" and defect.kind not in usual and not rounded(stick, defect)
+        ]
+    return found or _uncomputed(interview, seen, stand)
 
 
 def _uncomputed(interview: Interview, seen: Observation, stand: Standard) -> list[Finding]:
