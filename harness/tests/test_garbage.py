@@ -10,7 +10,7 @@ import torch
 
 from harness import Implementation
 from harness.block import OpenBlock
-from harness.garbage import garbage, sharpened
+from harness.garbage import garbage, rounded, sharpened
 from harness.judge import judge
 from harness.probes.protocol.probe import protocol
 from harness.sample import Shape
@@ -117,3 +117,15 @@ def test_wider_formats_keep_their_yardstick(dtype):
     (stick,) = wide(opened(MULTILABEL, dtype)).gradients.values()
     assert sharpened(stick) is stick
     assert garbage(stick, np.zeros_like(stick.truth)) == ()
+
+
+@SIXTEEN
+def test_few_entries_that_are_wrong_by_their_size_are_no_rounding(dtype):
+    (stick,) = opened(CROSS_ENTROPY, dtype).standard("native").gradients.values()
+    largest = int(np.argmax(np.abs(stick.truth)))
+    for share, excused in ((1.1, True), (-1.0, False)):
+        got = stick.truth.copy()
+        got.reshape(-1)[largest] *= share
+        (defect,) = judge(stick, got).defects
+        assert defect.severity == "error"
+        assert rounded(stick, defect) is excused

@@ -51,10 +51,10 @@ ROUNDED_STEPS = Known(
     up_to=128,
 )
 INFINITE_SLOPE = Known(
-    "spurious_nan",
-    probe="accuracy",
+    ("spurious_nan", "edge_shape"),
+    probe=("accuracy", "protocol"),
     variant="gamma_half",
-    regime=("confident*", "wide", "near_overflow", "infinite", "recorded_*"),
+    regime=("unit_normal", "confident*", "wide", "near_overflow", "infinite", "recorded_*"),
     reason="where p_t rounds to 1 the slope of (1 - p_t)^(1/2) is infinite, and is multiplied by 0",
     upstream="kornia#918, optax#1267 (the same elsewhere)",
 )
