@@ -55,7 +55,7 @@ class OpenBlock:
         self._vacuity: dict[int, dict[str, str]] = {}
         # The declared entries that have excused a check of another question.
         self.excusing: set[Blind] = set()
-        self._coarse: dict[tuple[int, bool], tuple[Standard, tuple[Vacuous, ...]]] = {}
+        self._coarse: dict[tuple[str, int, bool], tuple[Standard, tuple[Vacuous, ...]]] = {}
 
     def drawn(self, repeat: int = 0) -> tuple[Sample, dict[str, Any]]:
         """Returns sample and options of a repeat."""
@@ -128,20 +128,27 @@ class OpenBlock:
         `asked` are (question, standard, whether it is an edge); a standard is looked at once, for all.
         """
         found: dict[Vacuous, None] = {}
-        facts = {"variant": self.case.variant, "regime": self.case.regime, "dtype": self.case.dtype}
         for question, stand, edge in asked:
-            if (id(stand), edge) not in self._coarse:
+            if (question, id(stand), edge) not in self._coarse:
                 # With the standard, whose id another one would take over.
-                self._coarse[id(stand), edge] = (stand, coarsely_vacuous(stand, edge=edge))
-            accepted = [
-                replace(one, check=f"{question}: {one.check}") for one in self._coarse[id(stand), edge][1]
-            ]
-            self.excusing |= set(covering(accepted, self.suite.blind, facts))
-            for one in declared(accepted, self.suite.blind, facts):
-                # Twenty questions have the same excuse, such as a gradient of zeros for one class.
-                told = replace(one, check="another question", null="a null answer") if one.declared else one
-                found[told] = None
+                self._coarse[question, id(stand), edge] = stand, self._accepted(question, stand, edge=edge)
+            found |= dict.fromkeys(self._coarse[question, id(stand), edge][1])
         return notes_of(found)
+
+    def _accepted(self, question: str, stand: Standard, *, edge: bool) -> tuple[Vacuous, ...]:
+        """Returns what the checks of a question accept; of what is declared the reason alone.
+
+        Twenty questions have the same excuse, such as a gradient of zeros for one class.
+        """
+        facts = {"variant": self.case.variant, "regime": self.case.regime, "dtype": self.case.dtype}
+        accepted = [
+            replace(one, check=f"{question}: {one.check}") for one in coarsely_vacuous(stand, edge=edge)
+        ]
+        self.excusing |= set(covering(accepted, self.suite.blind, facts))
+        return tuple(
+            replace(one, check="another question", null="a null answer") if one.declared else one
+            for one in declared(accepted, self.suite.blind, facts)
+        )
 
     def bound(self, name: str) -> Bound:
         """Returns the callable of an implementation; what building it raises goes through."""
