@@ -284,13 +284,12 @@ def _strike_out(left: list[Blind], asked: set[Blind], suite: Suite, plan: Plan, 
         if not inside or case.batch * case.classes > LARGEST_CASE:
             continue
         opened = OpenBlock(suite, case, seed)
-        if any(of_question(entry) for entry in inside) and any(
-            "protocol" in p for p in block.probes.values()
-        ):
+        elsewhere = {entry for entry in inside if of_question(entry)}
+        if elsewhere and any("protocol" in probes for probes in block.probes.values()):
             protocol(opened, suite.baseline.name)
-            asked |= {entry for entry in inside if of_question(entry)}
+            asked |= elsewhere
             left[:] = [entry for entry in left if entry not in opened.excusing]
-        inside = {entry for entry in inside if not of_question(entry)}
+        inside -= elsewhere
         names = [name for name, probes in block.probes.items() if "accuracy" in probes]
         # One truth for each definition of the loss.
         stands = {id(stand): stand for stand in map(opened.standard, names)}.values()

@@ -59,6 +59,14 @@ def rounded(stick: Yardstick, defect: Defect) -> bool:
     return stick.form.precision < 24 and sized and _rare(stick, defect, ROUNDED_SHARE)
 
 
+def single(stick: Yardstick, defect: Defect) -> bool:
+    """Tells whether 16-bit rounding explains a defect of one entry, up to ROUNDED_BOUNDS.
+
+    At an edge no more is excused: zeros in place of a gradient are errors in a few of its entries only.
+    """
+    return defect.count == 1 and rounded(stick, defect)
+
+
 def _rare(stick: Yardstick, defect: Defect, share: int) -> bool:
     """Tells whether a defect is in fewer than one of so many entries of its group."""
     group = stick.groups.index(defect.group)

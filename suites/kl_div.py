@@ -176,6 +176,13 @@ SUITE = Suite(
     ),
     blind=(
         Blind(
+            "of thousands of small slopes one is beyond the error bound of bfloat16",
+            check="a prime number of classes: gradient of target",
+            null="zeros",
+            variant="log_target",
+            dtype="bfloat16",
+        ),
+        Blind(
             "p is close to q: terms of the size of N cancel, and what is left is below their rounding",
             check="loss",
             regime=("equal", "near*", "recorded_digits_distilled"),

@@ -227,6 +227,17 @@ def test_liger_is_tiny_never_timed_and_interpreted(liger, monkeypatch):
         assert only.skip(replace_batch(16)) is None
 
 
+def test_where_cuda_is_there_nothing_is_interpreted(monkeypatch):
+    import os
+
+    from suites.third_party.interpreter import device
+
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device() == "cuda"
+    assert "TRITON_INTERPRET" not in os.environ
+
+
 def replace_batch(batch):
     return TINY.usual._replace(batch=batch)
 
