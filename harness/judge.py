@@ -172,6 +172,16 @@ def judge(stick: Yardstick, got: Array) -> Judgement:
     return Judgement(tuple(defects), errors, bool(got_finite[stick.defined & ~stick.infinite].all()))
 
 
+def certain_bound(stick: Yardstick) -> Array:
+    """Returns the deviation beyond which `judge` calls a finite answer an error, of whatever kind.
+
+    Infinite where size does not decide. It spares whoever expects errors, as of null answers, the judging.
+    """
+    normal = np.abs(stick.truth) >= stick.form.smallest_normal
+    judged_by_size = normal & stick.defined & ~stick.infinite
+    return np.where(judged_by_size, np.fmax(stick.strict, stick.error), np.inf)
+
+
 def _negative_zeros(stick: Yardstick, got: Array) -> Mask:
     """Returns where a loss is -0 whose true value is not below 0; -0 equals 0, but 1 / -0 is -inf."""
     return np.asarray((got == 0) & np.signbit(got) & (stick.truth >= 0) & ~np.signbit(stick.truth))

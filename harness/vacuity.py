@@ -22,7 +22,7 @@ import torch
 
 from harness.garbage import garbage, single
 from harness.inputs import dtype_named
-from harness.judge import Yardstick, judge
+from harness.judge import Yardstick, certain_bound, judge
 from harness.oracle.reduction import Array
 from harness.standard import Standard
 from harness.suite import Blind
@@ -77,7 +77,12 @@ def coarsely_vacuous(stand: Standard, *, edge: bool = False) -> tuple[Vacuous, .
 def _passed(
     check: str, stick: Yardstick, nulls: Iterator[tuple[str, Array]], edge: bool
 ) -> Iterator[Vacuous]:
+    bound = certain_bound(stick)
+    # Of an error and an inaccuracy in each group, more entries than that are no single ones.
+    excused = 2 * len(stick.groups) if edge else 0
     for null, answer in nulls:
+        if _errors_beyond(bound, stick, answer) > excused:
+            continue
         errors = [defect for defect in judge(stick, answer).defects if defect.severity == "error"]
         # An edge tells no single entries, and is asked by its own rule.
         if any(not (edge and single(stick, defect)) for defect in errors):
@@ -85,6 +90,12 @@ def _passed(
         if edge and garbage(stick, answer):
             continue
         yield Vacuous(check, null, _right(stick, answer) or _small(stick, answer, null))
+
+
+def _errors_beyond(bound: Array, stick: Yardstick, answer: Array) -> int:
+    """Returns how many entries of a null answer are certain errors; nearly all are, and need no judging."""
+    off = np.abs(stick.off(answer))
+    return int(np.count_nonzero((off > bound) & np.isfinite(answer)))
 
 
 def _small(stick: Yardstick, answer: Array, null: str) -> str:
@@ -170,7 +181,10 @@ def _gradient_nulls(stick: Yardstick, stand: Standard) -> Iterator[tuple[str, Ar
 def _accepted(
     check: str, stick: Yardstick, nulls: Iterator[tuple[str, Array]], *, guarded: bool = False
 ) -> Iterator[Vacuous]:
+    bound = certain_bound(stick)
     for null, answer in nulls:
+        if _errors_beyond(bound, stick, answer):
+            continue
         defects = judge(stick, answer).defects
         if any(defect.severity != "note" for defect in defects):
             continue
