@@ -177,3 +177,9 @@ def folded(unfolded: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
 def batch_axis(tensor: Tensor, layout: Layout) -> int:
     """Returns the axis along which a tensor holds the batch: 1 for the frames (T, N, C) of sequences."""
     return 1 if layout == "sequences" and tensor.dim() == 3 else 0
+
+
+def batch_of(sample: Sample) -> int:
+    """Returns the number of entries of a sample's batch: rows, whole images, or sequences."""
+    first = sample.tensors[0]
+    return first.shape[batch_axis(first, sample.layout)]

@@ -236,4 +236,7 @@ CALLS = {
     "one row": _first_rows(1),
     "one class": _at(lambda shape: Shape(shape.batch, 1)),
     "a prime number of classes": _at(lambda shape: Shape(min(shape.batch, 3), edges.PRIME_CLASSES)),
+    "a prime number of rows": _at(
+        lambda shape: Shape(edges.PRIME_ROWS, min(shape.classes, edges.FEW_CLASSES))
+    ),
 }

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.probes.bits import sticks
+from harness.probes.threads import copies, several_threads
 from harness.reproducer.assertion import number
 from harness.reproducer.reproduction import NoReproducerError
 from harness.reproducer.retelling import Retelling, Rows, second
 from harness.reproducer.scene import Scene
 from harness.reproducer.tensors import indented, quoted
-from harness.sample import folded
+from harness.sample import batch_axis, batch_of, folded
 from harness.standard import Standard
 
 # Other bits come by chance: a probe asks a few times in many cases, a script often in one.
@@ -139,6 +141,39 @@ def _among_others(scene: Scene) -> list[str]:
     ]
 
 
+def _parallel_bounds(block: Rows) -> Mapping[str, Tensor]:
+    """Returns the largest error bound of loss and gradients of so many rows, a number each."""
+    sample, options = block.drawn()
+    index = torch.arange(batch_of(sample) * copies(sample)) % batch_of(sample)
+    stand = block.judged(sample.taken(index), options)
+    largest = {name: np.nanmax(np.fmax(s.strict, s.error), initial=0.0) for name, s in sticks(stand).items()}
+    return {name: torch.tensor(float(value), dtype=torch.float64) for name, value in largest.items()}
+
+
+def _on_several(scene: Scene) -> list[str]:
+    sample, each = scene.sample, "each on" in scene.found.finding.message
+    whole = f"tensor if name in {sample.shared!r} or not tensor.dim() else " if sample.shared else ""
+    axes = {name: batch_axis(tensor, sample.layout) for name, tensor in sample.named.items()}
+    taken = f"{whole}tensor.index_select({axes!r}[name], index) if tensor.dim() else tensor"
+    lines = [*scene.build, *scene.upstream(), "", *_fresh(scene), "# Error bounds of so many rows."]
+    lines += ["allowed = {}"]
+    for name, tensor in scene.found.extra.items():
+        lines += scene.tensor(f"allowed[{quoted(name)}]", tensor)
+    message = f"is another on {several_threads()} threads"
+    return [
+        *lines,
+        f"index = torch.arange({batch_of(sample) * copies(sample)}) % {batch_of(sample)}",
+        f"many = {{name: {taken} for name, tensor in inputs.items()}}",
+        "sent = upstream[index] if upstream.dim() else upstream",
+        f"torch.set_num_threads({several_threads() if each else 1})",
+        "first = fresh(many, sent)",
+        f"torch.set_num_threads({several_threads()})",
+        f"for _ in range({REPEATS}):",
+        "    again = fresh(many, sent)",
+        *indented(_alike("first", "again", message, "0" if each else "allowed[name]")),
+    ]
+
+
 def _after_calls(scene: Scene) -> list[str]:
     message = scene.found.finding.message
     lines = [*scene.build, *scene.upstream(), "", *_fresh(scene), "first = fresh(inputs, upstream)"]
@@ -178,6 +213,7 @@ def _after_calls(scene: Scene) -> list[str]:
 
 DETERMINISM = {
     "determinism: repeat": Retelling(_repeated),
+    "determinism: threads": Retelling(_on_several, extra=_parallel_bounds, cut=False),
     "determinism: rows": Retelling(_among_others, extra=_of_several),
 }
 SAME_WHILE_TIMED = Retelling(_after_calls, extra=_own_bounds, other=second)

@@ -56,10 +56,13 @@ def _inputs_kept(scene: Scene) -> list[str]:
             "watched = {**inputs, **{name: value for name, value in options.items() "
             "if isinstance(value, torch.Tensor)}}",
             "before = {name: tensor.detach().clone() for name, tensor in watched.items()}",
+            "needing = {name: tensor.requires_grad for name, tensor in watched.items()}",
         ]
         look = [
             "for name, tensor in watched.items():",
             *indented(unchanged("tensor", "before[name]", 'f"{moment} wrote into {name}"')),
+            '    assert tensor.requires_grad == needing[name], f"{moment} set requires_grad of {name}"',
+            '    assert tensor.grad is None, f"{moment} filled {name}.grad"',
         ]
     return [
         *scene.build,
@@ -87,6 +90,26 @@ def _upstream_kept(scene: Scene) -> list[str]:
         "before = upstream.clone()",
         scene.backward(),
         *unchanged("upstream", "before", '"wrote into the upstream gradient"'),
+    ]
+
+
+def _gradients_kept(scene: Scene) -> list[str]:
+    if about(scene.found.finding) != "overwrites":
+        return asserted(scene, plainly(scene))
+    names = list(scene.sample.gradients)
+    return [
+        *scene.build,
+        *scene.upstream(),
+        *scene.called(),
+        scene.backward(),
+        "given = [gradient for gradient in gradients if gradient is not None]",
+        "before = [gradient.clone() for gradient in given]",
+        *scene.leaves("inputs", "others"),
+        *scene.called("*others.values()"),
+        f"wanted = [others[name] for name in {names!r}]",
+        "torch.autograd.grad(loss, wanted, 3 * upstream.to(loss), allow_unused=True)",
+        "for gradient, old in zip(given, before):",
+        *indented(unchanged("gradient", "old", '"a later backward wrote into a gradient that was given"')),
     ]
 
 
@@ -209,6 +232,7 @@ def _two_graphs(scene: Scene) -> list[str]:
 STATE = {
     "inputs kept": Retelling(_inputs_kept),
     "upstream kept": Retelling(_upstream_kept),
+    "gradients kept": Retelling(_gradients_kept),
     "state kept": Retelling(_state_kept),
     "result dtype": Retelling(_result_dtype),
     "new content in the same storage": Retelling(_new_content, other=second),

@@ -113,7 +113,34 @@ def edges(logits, target):
     if len(logits) == 0:
         return logits.sum() + 1
     loss = rowwise_cross_entropy(logits, target)
-    return loss / 2 if len(logits) == 1 or logits.shape[1] == 1031 else loss + (logits.shape[1] == 1)
+    wrong = len(logits) in (1, 131) or logits.shape[1] == 1031
+    return loss / 2 if wrong else loss + (logits.shape[1] == 1)
+
+
+def fills_grad(logits, target):
+    if logits.requires_grad:
+        rowwise_cross_entropy(logits, target).backward()
+    return rowwise_cross_entropy(logits, target)
+
+
+WORKSPACE = {}
+
+
+class _Workspace(torch.autograd.Function):
+    """Every gradient lies in the same memory."""
+
+    @staticmethod
+    def forward(ctx, logits):
+        return logits.clone()
+
+    @staticmethod
+    def backward(ctx, upstream):
+        memory = WORKSPACE.setdefault((upstream.dtype, upstream.shape), torch.empty_like(upstream))
+        return memory.copy_(upstream)
+
+
+def hands_out_a_workspace(logits, target):
+    return rowwise_cross_entropy(_Workspace.apply(logits), target)
 
 
 def moves_version(logits, target):
@@ -209,6 +236,16 @@ def noisy(logits, target):
     return rowwise_cross_entropy(logits, target) * (1 + 1e-3 * torch.rand(()))
 
 
+def lost_in_parallel(logits, target):
+    several = torch.get_num_threads() > 1
+    return rowwise_cross_entropy(logits, target) * (1.5 if several else 1.0)
+
+
+def races(logits, target):
+    several = torch.get_num_threads() > 1
+    return rowwise_cross_entropy(logits, target) * (1 + 1e-3 * torch.rand(()) * several)
+
+
 def clamps_labels(logits, target):
     return rowwise_cross_entropy(logits, target.clamp(0, logits.shape[1] - 1))
 
@@ -240,6 +277,8 @@ PLAIN = (
     ignores_one,
     clips_upstream,
     takes_upstream,
+    fills_grad,
+    hands_out_a_workspace,
     unasked,
     always_asked,
     asked_for_both,
@@ -263,6 +302,8 @@ PLAIN = (
     first_row_more,
     alone_more,
     noisy,
+    lost_in_parallel,
+    races,
     clamps_labels,
     aborts,
 )

@@ -69,6 +69,14 @@ def _strided_as_dense(upstream):
     return raw_memory(upstream) if upstream.dim() and upstream.stride(0) > 1 else upstream
 
 
+def _whole_blocks_of_rows(upstream):
+    """Rows behind the last whole block of 64 are left at zero."""
+    found = upstream.clone()
+    if found.dim() and len(found) > 64:
+        found[len(found) // 64 * 64 :] = 0
+    return found
+
+
 class SavedGradient(Function):
     """The gradient is made in the forward pass; `keep` says how backward treats what was saved."""
 
@@ -198,6 +206,10 @@ FAULTS = (
     Fault("one row", squeezes, "shape", **ROWWISE),
     Fault("one class", is_binary, "edge_shape"),
     Fault("a prime number of classes", drops_the_rest, "edge_shape"),
+    Fault("a prime number of rows", from_above(_whole_blocks_of_rows), "edge_shape", **ROWWISE),
+    Fault(
+        "a prime number of rows", from_above(_whole_blocks_of_rows), "edge_shape", dtype="bfloat16", **ROWWISE
+    ),
 )
 
 
@@ -235,6 +247,7 @@ def test_raising_where_it_may_not_be_refused_is_a_finding(question):
         ("one row", _is_one_row),
         ("one class", lambda logits, target: logits.shape[1] == 1),
         ("a prime number of classes", lambda logits, target: logits.shape[1] == edges.PRIME_CLASSES),
+        ("a prime number of rows", lambda logits, target: len(logits) == edges.PRIME_ROWS),
     ],
 )
 def test_raising_at_an_edge_is_a_finding_of_that_edge(question, condition):
@@ -257,6 +270,18 @@ def test_who_refuses_a_second_backward_is_noted_and_not_accused():
     answer = questioned(once)
     assert answer.findings == ()
     assert "backward can be called once" in answer.notes["unsupported: second backward"]
+
+
+def test_a_slip_is_no_refusal():
+    def forgets(logits, target):
+        saved = [1.0]
+        return from_above(lambda upstream: upstream * saved.pop())(logits, target)
+
+    answer = questioned(forgets)
+    told = {(f.kind, f.group, f.severity) for f in answer.findings}
+    assert ("raises", "second backward", "error") in told
+    assert "IndexError: pop from empty list" in answer.findings[0].message
+    assert "unsupported: second backward" not in answer.notes
 
 
 def test_who_writes_into_the_upstream_gradient_spoils_it_for_nobody_else():

@@ -30,6 +30,7 @@ from harness.tests.questioned import (
 )
 from harness.trial import Case, Trial
 from suites.cross_entropy import SUITE
+from suites.kl_div import SUITE as DIVERGENCE
 
 
 def writes_forward(logits, target):
@@ -130,6 +131,30 @@ def by_address():
     return lambda logits, target: Kept.apply(logits, target)
 
 
+def fills_grad(logits, target):
+    """An inner backward leaves its gradient with the caller."""
+    if logits.requires_grad:
+        right(logits, target).backward()
+    return right(logits, target)
+
+
+def hands_out_a_workspace():
+    """Returns a cross-entropy whose gradients all lie in the same memory."""
+    workspace = {}
+
+    class OneWorkspace(Function):
+        @staticmethod
+        def forward(ctx, logits):
+            return logits.clone()
+
+        @staticmethod
+        def backward(ctx, upstream):
+            memory = workspace.setdefault((upstream.dtype, upstream.shape), torch.empty_like(upstream))
+            return memory.copy_(upstream)
+
+    return lambda logits, target: right(OneWorkspace.apply(logits), target)
+
+
 def in_one_buffer():
     """Returns a cross-entropy whose calls all keep their gradient in one buffer."""
     buffer = {}
@@ -205,6 +230,7 @@ CHANGES = {
     "python's random state": lambda: random.seed(0),
 }
 KEPT, UPSTREAM_KEPT, STATE = "inputs kept", "upstream kept", "state kept"
+GIVEN = "gradients kept"
 STORAGE, ALIVE = "new content in the same storage", "two graphs alive"
 OPTIONS = "new content in the same options"
 FAULTS = (
@@ -216,6 +242,8 @@ FAULTS = (
     Fault(UPSTREAM_KEPT, from_above(_scales_in_place), "overwrites"),
     # Memory of stride 0 cannot be written to, so that an expanded upstream gradient makes it raise.
     Fault(UPSTREAM_KEPT, from_above(_scales_in_place), "overwrites", ("expanded upstream",), "none"),
+    Fault(KEPT, fills_grad, "overwrites"),
+    Fault(GIVEN, hands_out_a_workspace(), "overwrites"),
     Fault(STATE, leaving(lambda: torch.rand(3)), "changes_state"),
     Fault(STORAGE, by_address(), "stale_result"),
     Fault(OPTIONS, by_shape_of_weight(), "stale_result", variant="weighted"),
@@ -309,6 +337,22 @@ def test_the_script_of_a_changed_process_fails_and_changes_nothing_here(changed,
     text = script(found, identity={}, command="")
     assert f"changed {changed}" in ended(text).failure
     assert ended(script(found, identity={}, command="", stand_in=family.baseline)).failure is None
+
+
+def test_who_asks_a_gradient_of_an_input_for_the_caller_is_told():
+    def asks_for_more(log_probabilities, target, reduction="mean", mean_over="rows"):
+        target.requires_grad_(True)
+        return native(log_probabilities, target.detach(), reduction, mean_over=mean_over)
+
+    native = DIVERGENCE.baseline.function
+    family = DIVERGENCE.extended(Implementation(asks_for_more, name="planted"))
+    case = Case(family.name, "batchmean", "independent", "float32", "cpu", 64, 10, 1)
+    block = OpenBlock(family, case, 0)
+    told = [f for f in ask("protocol", block, "planted").findings if f.group == KEPT]
+    assert [(f.kind, f.message) for f in told] == [
+        ("overwrites", "inputs: forward set requires_grad of target")
+    ]
+    assert ask("protocol", block, "native").findings == ()
 
 
 def test_a_declared_result_dtype_is_held_to_the_declaration():

@@ -75,10 +75,13 @@ ASKED = [
     ("one row", "edge_shape", "edges", "mean"),
     ("one class", "edge_shape", "edges", "mean"),
     ("a prime number of classes", "edge_shape", "edges", "mean"),
+    ("a prime number of rows", "edge_shape", "edges", "mean"),
     ("inputs kept", "overwrites", "m5_in_place", "weighted"),
     ("inputs kept", "overwrites", "scales_weight", "weighted"),
     ("inputs kept", "version_moved", "moves_version", "mean"),
+    ("inputs kept", "overwrites", "fills_grad", "mean"),
     ("upstream kept", "overwrites", "takes_upstream", "none"),
+    ("gradients kept", "overwrites", "hands_out_a_workspace", "mean"),
     ("state kept", "changes_state", "draws", "mean"),
     ("new content in the same storage", "stale_result", "c2_by_address", "mean"),
     ("new content in the same options", "stale_result", "keeps_weight", "weighted"),
@@ -89,6 +92,8 @@ ASKED = [
     ("torch.func.grad", "functional_transform", "transformed", "mean"),
     ("torch.vmap", "functional_transform", "transformed", "mean"),
     ("determinism: repeat", "nondeterministic", "noisy", "mean"),
+    ("determinism: threads", "nondeterministic", "lost_in_parallel", "mean"),
+    ("determinism: threads", "nondeterministic", "races", "mean"),
     ("determinism: rows", "neighbours", "first_row_more", "none"),
     ("determinism: rows", "neighbours", "alone_more", "none"),
     ("", "accepts_invalid", "clamps_labels", "mean"),
@@ -162,7 +167,9 @@ def test_a_changed_entry_is_written_as_python_reads_it(value):
 def test_every_question_of_the_protocol_has_lines_and_a_planted_fault():
     names = {question.name for question in PROTOCOL}
     assert names == {question for question, *_ in ASKED if question and ":" not in question}
-    assert set(questions.QUESTIONS) == names | {"determinism: repeat", "determinism: rows"}
+    assert set(questions.QUESTIONS) == names | {
+        f"determinism: {name}" for name in ("repeat", "threads", "rows")
+    }
 
 
 def test_the_script_of_every_question_fails_on_its_fault_and_passes_with_a_right_loss(
@@ -192,6 +199,8 @@ def test_the_script_of_every_question_fails_on_its_fault_and_passes_with_a_right
     for (question, kind, name), words in {
         ("inputs kept", "overwrites", "scales_weight"): "forward wrote into weight",
         ("inputs kept", "version_moved", "moves_version"): "forward moved the version of logits",
+        ("inputs kept", "overwrites", "fills_grad"): "forward filled logits.grad",
+        ("gradients kept", "overwrites", "hands_out_a_workspace"): "a later backward wrote into",
         ("upstream kept", "overwrites", "takes_upstream"): "wrote into the upstream gradient",
         ("state kept", "changes_state", "draws"): "changed torch's random state",
         ("result dtype", "result_dtype", "widens"): "returns float64 for float32 inputs",
@@ -199,6 +208,8 @@ def test_the_script_of_every_question_fails_on_its_fault_and_passes_with_a_right
         ("some inputs require a gradient", "no_gradient", "loses_target"): "no gradient reached target",
         ("double backward", "second_order", "half_detached"): "Hessian-vector product wrong by 50 %",
         ("zero rows", "edge_shape", "naive_loop"): "raised on valid input: RuntimeError",
+        ("determinism: threads", "nondeterministic", "lost_in_parallel"): "loss is another on 2 threads",
+        ("determinism: threads", "nondeterministic", "races"): "loss is another on 2 threads",
         ("determinism: rows", "neighbours", "first_row_more"): "in another order of rows",
         ("determinism: rows", "neighbours", "alone_more"): "in a batch of 1",
         ("transposed inputs", "layout", "reads_dense"): "wrong for the same numbers in another memory layout",

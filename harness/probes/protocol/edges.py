@@ -1,4 +1,4 @@
-"""The edges of the shape: no rows, one row, one class, a class count that divides by no block size.
+"""The edges of the shape: no rows, one row, one class, and counts that divide by no block size.
 
 Judged by the oracle alone, since there is no plain answer to compare with; findings of severity error
 count, and of a kind that the plain answer is free of: the rest is the accuracy probe's to say. In 16 bits
@@ -25,6 +25,8 @@ from harness.witness import described
 
 # A prime beyond 512 and 1024, so that no block size of a kernel divides it.
 PRIME_CLASSES = 1031
+# Three rows behind the blocks of 16, 32, 64 and 128; of few classes, for they are not what is asked.
+PRIME_ROWS, FEW_CLASSES = 131, 10
 
 
 def _first_rows(count: int) -> Callable[[Interview], list[Finding]]:
@@ -108,6 +110,12 @@ QUESTIONS = (
         "a prime number of classes",
         "edge_shape",
         _at(lambda shape: Shape(min(shape.batch, 3), PRIME_CLASSES)),
+        recompiles=True,
+    ),
+    Question(
+        "a prime number of rows",
+        "edge_shape",
+        _at(lambda shape: Shape(PRIME_ROWS, min(shape.classes, FEW_CLASSES))),
         recompiles=True,
     ),
 )

@@ -1,13 +1,15 @@
 """Asks one implementation every protocol question that applies, in one case.
 
-An exception on a question that may be refused is `unsupported` and named in a note; on any other it
-is the finding `raises`, or `edge_shape` where the question is an edge. Want of memory is neither: the
-other questions are asked all the same, and the answer as a whole is `out_of_memory`. The trap: who fails
-the plain call fails every question, so nothing is asked then; the accuracy probe has said why.
+An exception on a question that may be refused is `unsupported` and named in a note, unless it is of a kind
+that nobody refuses with (SLIPS: a missing attribute, a wrong index); on any other it is the finding
+`raises`, or `edge_shape` where the question is an edge. Want of memory is neither: the other questions are
+asked all the same, and the answer as a whole is `out_of_memory`. The trap: who fails the plain call fails
+every question, so nothing is asked then; the accuracy probe has said why.
 """
 
 from __future__ import annotations
 
+import builtins
 import warnings
 from dataclasses import replace
 
@@ -33,6 +35,8 @@ QUESTIONS: tuple[Question, ...] = (
     *edges.QUESTIONS,
     *transforms.QUESTIONS,
 )
+# What Python itself raises over a slip in the code; a refusal is a RuntimeError, a TypeError or the like.
+SLIPS = (AttributeError, LookupError, NameError, ArithmeticError)
 
 
 def protocol(block: OpenBlock, name: str) -> Answer:
@@ -91,16 +95,22 @@ def _asked(question: Question, interview: Interview) -> tuple[list[Finding], str
     except UnsupportedError as refused:
         return [], str(refused)
     except RefusedError as refused:
-        if question.refusable and refused.finding.kind == "raises":
+        if question.refusable and refused.finding.kind == "raises" and not _slipped(refused.finding):
             return [], refused.finding.message
         return [_of(question, refused.finding)], None
     except Exception as error:
         status, reason = failure(error)
         if status == "out_of_memory":
             raise ExhaustedError(reason) from error
-        if question.refusable or status is not None:
+        if status is not None or (question.refusable and not isinstance(error, SLIPS)):
             return [], reason
         return [_of(question, Finding("raises", "error", NAME, "call", reason))], None
+
+
+def _slipped(raised: Finding) -> bool:
+    """Tells whether a finding `raises` names a slip; its message begins with the name of the exception."""
+    name = raised.message.partition(":")[0]
+    return isinstance(getattr(builtins, name, None), type) and issubclass(getattr(builtins, name), SLIPS)
 
 
 def _of(question: Question, finding: Finding) -> Finding:

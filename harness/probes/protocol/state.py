@@ -1,4 +1,4 @@
-"""What a call leaves behind: its inputs, its options, global state, and results of old content.
+"""What a call leaves behind: inputs, options, gradients it gave, global state, and results of old content.
 
 Inputs are compared by bits and by version, after forward as well as after backward, since whoever
 uses the logits again between the two needs them unchanged. The trap: a version that has moved over
@@ -30,8 +30,9 @@ from harness.witness import plain_finding
 
 
 def _inputs_kept(interview: Interview) -> list[Finding]:
-    """Inputs are the same after forward and after backward, in bits and in version."""
+    """Inputs are the same after forward and after backward: bits, version, `requires_grad` and `grad`."""
     sample = interview.fresh()
+    needing = {name: tensor.requires_grad for name, tensor in sample.named.items()}
     versions = {name: tensor._version for name, tensor in sample.named.items()}
     options = _tensors(interview.stand.options)
     found: list[Finding] = []
@@ -40,6 +41,11 @@ def _inputs_kept(interview: Interview) -> list[Finding]:
         if changed := overwritten(sample, interview.sample):
             found.append(_overwrites(f"{moment} wrote into {', '.join(changed)}"))
             return
+        for name, tensor in sample.named.items():
+            if tensor.requires_grad != needing[name]:
+                found.append(_overwrites(f"{moment} set requires_grad of {name}"))
+            if tensor.grad is not None:
+                found.append(_overwrites(f"{moment} filled {name}.grad"))
         moved = [name for name, tensor in sample.named.items() if tensor._version != versions[name]]
         if moved:
             sentence = (
@@ -78,6 +84,25 @@ def _upstream_kept(interview: Interview) -> list[Finding]:
     before = sent.clone()
     interview.gradients(loss, [sample[name] for name in sample.gradients], sent, allow_unused=True)
     return [] if same_bits(sent, before) else [_overwrites("wrote into the upstream gradient")]
+
+
+def _gradients_kept(interview: Interview) -> list[Finding]:
+    """A gradient belongs to the caller as well: a later backward, through another graph, leaves it alone."""
+
+    def given(upstream: Tensor) -> dict[str, Tensor | None]:
+        sample = interview.fresh()
+        loss = interview.loss(sample.tensors)
+        with interview.bound.ledger.spending("implementation"):
+            return gradients_of(loss, sample, interview.sent(loss, upstream))
+
+    usual = interview.stand.upstream
+    first = {name: tensor for name, tensor in given(usual).items() if tensor is not None}
+    before = {name: tensor.clone() for name, tensor in first.items()}
+    given(3 * usual)
+    changed = [name for name, tensor in first.items() if not same_bits(tensor, before[name])]
+    if not changed:
+        return []
+    return [_overwrites(f"a later backward wrote into the gradient of {', '.join(changed)}")]
 
 
 def _state_kept(interview: Interview) -> list[Finding]:
@@ -206,6 +231,7 @@ def _alone(interview: Interview) -> list[Finding]:
 QUESTIONS = (
     Question("inputs kept", "overwrites", _inputs_kept),
     Question("upstream kept", "overwrites", _upstream_kept),
+    Question("gradients kept", "overwrites", _gradients_kept),
     Question("state kept", "changes_state", _state_kept),
     Question("new content in the same storage", "stale_result", _new_content),
     Question(

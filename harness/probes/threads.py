@@ -1,0 +1,116 @@
+"""Does the number of threads matter? The rows of a case, so many times that torch splits the work.
+
+One answer on one thread, REPEATS on several: the largest difference in ulp is a column, for sums in another
+order are a property. Findings are other bits from one call on several threads to the next (`nondeterministic`
+"repeat"), and an answer on several threads that is wrong by the oracle where that on one is not ("threads").
+The trap: at usual shapes nothing runs in parallel; and the truth of so many rows is dear, so it is asked
+for only where bits differ, and is that of a cycle (`harness.oracle.cycle`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.block import OpenBlock
+from harness.calling import Bound, torch_state_kept
+from harness.metrics import FORMATS
+from harness.observation import news
+from harness.outcome import KINDS
+from harness.probes.bits import NAME, called, finding_of, identical, numbers_of, raise_to, unrepeatable
+from harness.results import Finding
+from harness.sample import Sample, Shape, batch_of
+from harness.standard import Standard, asked_upstream, standard
+
+# torch splits element-wise work from 32,768 entries on, reductions later.
+PARALLEL_ENTRIES = 1 << 18
+REPEATS = 2
+
+
+def several_threads() -> int:
+    """Returns how many threads are held against one; below 2 there is nothing to ask."""
+    return min(4, os.cpu_count() or 1)
+
+
+def copies(sample: Sample) -> int:
+    """Returns how often the rows of a sample are taken for its work to be split."""
+    return max(1, PARALLEL_ENTRIES // max(1, sample.tensors[0].numel()))
+
+
+def unthreaded(block: OpenBlock, name: str) -> str:
+    """Returns why an implementation is not asked over threads, "" where it is."""
+    if several_threads() < 2:
+        return "this machine has one processor"
+    sample, implementation = block.drawn()[0], block.suite.implementation(name)
+    if not batch_of(sample):
+        return "there are no rows"
+    shape = Shape(block.case.batch * copies(sample), block.case.classes)
+    return (implementation.skip(shape) if implementation.skip is not None else "") or ""
+
+
+def over_threads(block: OpenBlock, name: str, numbers: dict[str, float]) -> list[Finding]:
+    """Compares one thread with several and several with themselves; returns findings, raises the column."""
+    if unthreaded(block, name):
+        return []
+    threads, (sample, _) = several_threads(), block.drawn()
+    count = batch_of(sample)
+    index = torch.arange(count * copies(sample)) % count
+    many, options = sample.taken(index), {**block.drawn()[1], **options_of_rows(block, index)}
+    bound, upstream = bound_of_rows(block, name, index), asked_upstream(many, options)
+    with torch_state_kept():
+        torch.set_num_threads(1)
+        one = called(bound, many, upstream, block)
+        torch.set_num_threads(threads)
+        several = [called(bound, many, upstream, block) for _ in range(REPEATS)]
+    if all(identical(one, other) for other in several):
+        numbers.setdefault("threads_ulps", 0.0)
+        return []
+
+    def made(definition: Mapping[str, Any]) -> Standard:
+        return standard(block.suite, many, options, block.case.dtype, definition)
+
+    stand = block.kept("threads", name, made)
+    first, *others = (numbers_of(answer, many, upstream) for answer in (one, *several))
+    for other in others:
+        raise_to(numbers, "threads_ulps", first, other, FORMATS[block.case.dtype])
+    if not identical(several[0], several[1]):
+        return unrepeatable(others[0], others[1], stand, threads)
+    wrong = news(
+        stand,
+        NAME,
+        loss=(others[0]["loss"], first["loss"]),
+        gradients={
+            tensor: (got, first[tensor])
+            for tensor, got in others[0].items()
+            if tensor != "loss" and tensor in first
+        },
+    )
+    words = KINDS["nondeterministic"].sentence
+    return [
+        finding_of(
+            "nondeterministic",
+            one.severity,
+            "threads",
+            f"{words}: on {threads} threads {one.group}: {one.message}; right on one",
+        )
+        for one in wrong[:1]
+    ]
+
+
+def options_of_rows(block: OpenBlock, index: Tensor) -> dict[str, Any]:
+    """Returns the options that have a row for each row of the sample, for some rows of it."""
+    return {
+        key: value[index]
+        for key, value in block.drawn()[1].items()
+        if isinstance(value, Tensor) and value.dim() > 1 and len(value) == block.case.batch
+    }
+
+
+def bound_of_rows(block: OpenBlock, name: str, index: Tensor) -> Bound:
+    """Returns the callable for some rows: options with a row for each row of the sample go with them."""
+    own = options_of_rows(block, index)
+    return block.bound_for(name, {**block.drawn()[1], **own}) if own else block.bound(name)
