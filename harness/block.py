@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from harness.calling import Bound, bind
+from harness.garbage import coarse_loss
 from harness.inputs import draw, draw_rung, on_device
 from harness.ledger import Ledger
 from harness.regime import Ladder
@@ -95,7 +96,8 @@ class OpenBlock:
 
         def made(definition: Mapping[str, Any]) -> Standard:
             drawn = draw_rung(ladder, value, self.case, self.suite, seed=self.seed)
-            return standard(self.suite, *drawn, self.case.dtype, definition)
+            stand = standard(self.suite, *drawn, self.case.dtype, definition)
+            return replace(stand, loss=coarse_loss(stand.loss)) if ladder.counts else stand
 
         return self.kept((ladder.name, value), name, made)
 

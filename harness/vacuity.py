@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from harness.garbage import garbage, single
+from harness.garbage import FEW_BOUNDS, few, garbage
 from harness.inputs import dtype_named
 from harness.judge import Yardstick, certain_bound, judge
 from harness.oracle.reduction import Array
@@ -78,14 +78,14 @@ def _passed(
     check: str, stick: Yardstick, nulls: Iterator[tuple[str, Array]], edge: bool
 ) -> Iterator[Vacuous]:
     bound = certain_bound(stick)
-    # Of an error and an inaccuracy in each group, more entries than that are no single ones.
-    excused = 2 * len(stick.groups) if edge else 0
+    # At an edge one entry is excused, and a few by FEW_BOUNDS, of each kind and group.
+    bound, excused = (FEW_BOUNDS * bound, 2 * len(stick.groups)) if edge else (bound, 0)
     for null, answer in nulls:
         if _errors_beyond(bound, stick, answer) > excused:
             continue
         errors = [defect for defect in judge(stick, answer).defects if defect.severity == "error"]
-        # An edge tells no single entries, and is asked by its own rule.
-        if any(not (edge and single(stick, defect)) for defect in errors):
+        # An edge excuses a few entries, and is asked by its own rule.
+        if any(not (edge and few(stick, defect)) for defect in errors):
             continue
         if edge and garbage(stick, answer):
             continue

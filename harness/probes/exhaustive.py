@@ -17,7 +17,7 @@ from harness.inputs import draw_exhaustive
 from harness.metrics import FORMATS
 from harness.observation import observe
 from harness.regime import Exhaustive
-from harness.results import EXHAUSTIVE_PREFIX, Finding
+from harness.results import EXHAUSTIVE_PREFIX, Finding, Status
 from harness.sample import Shape
 from harness.standard import Standard, standard
 from harness.units import count, counted
@@ -44,14 +44,18 @@ def all_values(block: OpenBlock, name: str, exhaustive: Exhaustive) -> Standard 
 
 def every_value(
     block: OpenBlock, name: str, exhaustive: Exhaustive
-) -> tuple[dict[str, float], list[Finding]]:
-    """Returns counts per kind of defect and one finding per kind above note; nothing where not asked."""
+) -> tuple[dict[str, float], list[Finding], tuple[Status, str] | None]:
+    """Returns counts per kind of defect and one finding per kind above note; nothing where not asked.
+
+    Last come status and reason of an implementation that has no answer.
+    """
     case, stand = block.case, all_values(block, name, exhaustive)
     if stand is None:
-        return {}, []
+        return {}, [], None
     seen = observe(block.bound_for(name, stand.options), stand, case.dtype, case.device, NAME)
     if seen.loss_judgement is None or seen.gradient_judgements is None:
-        return {}, [finding for finding in seen.findings if finding.severity != "note"]
+        refused = None if seen.status == "ok" else (seen.status, seen.reason)
+        return {}, [finding for finding in seen.findings if finding.severity != "note"], refused
     inputs = len(seen.loss) if seen.loss is not None else 0
     prefix = f"{EXHAUSTIVE_PREFIX}{exhaustive.name}_"
     numbers = {f"{prefix}inputs": float(inputs)}
@@ -76,7 +80,7 @@ def every_value(
         )
         for kind, finding in worst.items()
     ]
-    return numbers, findings
+    return numbers, findings, None
 
 
 def _size(finding: Finding) -> float:

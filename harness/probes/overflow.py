@@ -5,8 +5,9 @@ returned as 0 that is a normal number (question "dead_gradient"). The first fail
 bisected; where it blows up later than it first fails, that value is found as well, and so are the first
 failing loss and gradient. Where a loss has several gradients each has its own number
 (`gradient_fails_scale/variance`, `first_dead_gap/weight`) and the plain one is the lowest of them. In 16
-bits the suite's exhaustive questions follow. The trap: failure need not be monotone, so the number is the
-first failing value *met on the way up*, and the rungs below it were seen to be right.
+bits the suite's exhaustive questions follow. A climb ends where an implementation has no answer; a note says
+where, and want of memory is the status of the whole. The trap: failure need not be monotone, so the number
+is the first failing value *met on the way up*, and the rungs below it were seen to be right.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from harness.judge import Defect
 from harness.observation import Observation, observe
 from harness.probes.exhaustive import all_values, every_value
 from harness.regime import Ladder
-from harness.results import Finding
+from harness.results import Finding, Status
 from harness.sample import Shape
 from harness.standard import Standard
 from harness.units import count, number
@@ -63,6 +64,8 @@ class Climb:
         self._block, self._name, self._ladder, self._callables = block, name, ladder, callables
         self._seen: dict[float, Observation] = {}
         self._wrong: dict[float, tuple[Defect | Finding, ...]] = {}
+        # The value without an answer, with status and reason: what lies above was not seen.
+        self.unanswered: tuple[float, Status, str] | None = None
         self._finfo = torch.finfo(dtype_named(block.case.dtype))
 
     @property
@@ -81,9 +84,12 @@ class Climb:
         skip = self._block.suite.implementation(self._name).skip
         below: float | None = None
         for value in self._ladder.rungs(self._finfo):
-            if self._ladder.counts and skip and skip(self._ladder.shape(value, Shape(1, 1))):
+            if self._ladder.counts and skip and (why := skip(self._ladder.shape(value, Shape(1, 1)))):
+                self.unanswered = value, "skipped", why
                 return None
-            if self._asked(value).status != "ok":
+            seen = self._asked(value)
+            if seen.status != "ok":
+                self.unanswered = value, seen.status, seen.reason
                 return None
             if self._met(value, event):
                 return self._bisected(below, value, event)
@@ -137,6 +143,7 @@ def overflow(block: OpenBlock, name: str) -> Answer:
     numbers: dict[str, float] = {}
     findings: list[Finding] = []
     callables: dict[str, Bound] = {}
+    unanswered: list[tuple[str, Status, str]] = []
     held: list[tuple[str, Standard, bool]] = []
     for ladder in block.suite.ladders:
         if not _is_asked(block, name, ladder):
@@ -148,19 +155,29 @@ def overflow(block: OpenBlock, name: str) -> Answer:
             for column, value, told in _climbed(climb, ladder):
                 numbers[column] = value
                 findings += () if told is None else (climb.finding(value, told),)
+            if climb.unanswered is not None:
+                end, status, reason = climb.unanswered
+                unanswered.append((f"ladder {ladder.name} from {_written(ladder, end)} on", status, reason))
         except Exception as error:
-            status, reason = failure(error)
-            return Answer(status or "error", reason, tuple(findings), numbers)
+            failed, reason = failure(error)
+            return Answer(failed or "error", reason, tuple(findings), numbers)
     for exhaustive in block.suite.exhaustive:
-        counted, seen = every_value(block, name, exhaustive)
+        counted, seen, refused = every_value(block, name, exhaustive)
         numbers |= counted
         findings += seen
+        if refused is not None:
+            unanswered.append((f"exhaustive {exhaustive.name}", *refused))
         values = all_values(block, name, exhaustive)
         if values is not None:
             held.append((f"exhaustive {exhaustive.name}", values, False))
     with block.ledger.spending("judging"):
         notes = block.coarse_vacuity(held)
-    return Answer("ok", "", tuple(_distinct(findings)), numbers, notes)
+    words: dict[Status, str] = {"out_of_memory": "out of memory"}
+    notes |= {f"{words.get(status, status)}: {where}": reason for where, status, reason in unanswered}
+    exhausted = [f"{where}: {reason}" for where, status, reason in unanswered if status == "out_of_memory"]
+    # Of what memory did not suffice for nothing can be said, though the other ladders were climbed.
+    outcome: Status = "out_of_memory" if exhausted else "ok"
+    return Answer(outcome, exhausted[0] if exhausted else "", tuple(_distinct(findings)), numbers, notes)
 
 
 def _is_asked(block: OpenBlock, name: str, ladder: Ladder) -> bool:

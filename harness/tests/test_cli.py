@@ -357,3 +357,26 @@ def test_report_takes_a_title_a_size_and_leaves_the_block_out(measured, monkeypa
     assert said in page.read_text(encoding="utf-8")
     assert main(["report", "--max-mb", "0"]) == 2
     assert "--max-mb" in capsys.readouterr().err
+
+
+def test_a_known_entry_is_stale_under_the_usual_seed_alone(here):
+    listed = SUITE.replace(
+        "Implementation(right)", 'Implementation(right, known=(Known("raises", "never"),))'
+    ).replace("import Implementation,", "import Implementation, Known,")
+    (here / "absolute.py").write_text(listed, encoding="utf-8")
+    told = {}
+    for seed in (0, 1):
+        flags = "run --suite absolute.py --batch 4 --classes 3 --processes 1 --rounds 2"
+        flags += f" --seed {seed} --out s{seed}"
+        code = "import sys; from harness.cli import main; sys.exit(main())"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *flags.split(), "--no-report"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+        assert done.returncode == 0, done.stderr
+        manifest = json.loads((here / f"s{seed}" / "manifest.json").read_text(encoding="utf-8"))
+        told[seed] = [sentence.partition(":")[0] for sentence in manifest.get("stale_known") or []]
+    assert told == {0: ["absolute/right"], 1: []}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import reduce
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from harness import Contract, Implementation
 from harness.block import OpenBlock
+from harness.implementation import above
 from harness.probes.overflow import overflow
 from harness.tests.questioned import Above
 from harness.trial import Case
@@ -148,6 +151,49 @@ def test_who_raises_on_the_way_up_fails_there():
     # A raise is neither a loss nor a gradient that fails.
     assert "loss_fails_classes" not in answer.numbers
     assert "gradient_fails_classes" not in answer.numbers
+
+
+def test_a_16_bit_mean_of_many_rows_that_is_a_quarter_too_small_fails():
+    def adds_blocks(logits, target, reduction="mean"):
+        losses = F.cross_entropy(logits, target, reduction="none")
+        blocks = [block.sum() for block in losses.split(256)]
+        return reduce(torch.add, blocks) / len(losses)
+
+    def loses(logits, target, reduction="mean"):
+        return F.cross_entropy(logits, target, reduction=reduction) * (0.6 if len(logits) > 100_000 else 1)
+
+    for planted in (adds_blocks, loses):
+        (found,) = climbed(planted, "rows", "bfloat16").findings
+        assert (found.kind, found.severity) == ("inaccurate", "error")
+        assert ": loss: " in found.message
+    for name in ("native", "exact_gradient"):
+        assert climbed(SUITE.implementation(name).function, "rows", "bfloat16").findings == ()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (MemoryError("no room"), "out_of_memory", "out of memory"),
+        (NotImplementedError("not for so many rows"), "ok", "unsupported"),
+    ],
+)
+def test_a_climb_that_ends_without_an_answer_says_where(error, status, words):
+    def ends(logits, target, reduction="mean"):
+        if len(logits) > 1000:
+            raise error
+        return F.cross_entropy(logits, target, reduction=reduction)
+
+    answer = climbed(ends, "rows")
+    key = f"{words}: ladder rows from 1,024 on"
+    assert str(error) in answer.notes[key]
+    assert (answer.status, answer.findings) == (status, ())
+    assert answer.reason == (f"ladder rows from 1,024 on: {answer.notes[key]}" if status != "ok" else "")
+
+
+def test_a_climb_that_is_skipped_from_a_size_on_says_so():
+    answer = climbed(exact_gradient, "rows", skip=above(batch=5000))
+    assert [key for key in answer.notes if key.startswith("skipped: ladder rows from ")]
+    assert answer.status == "ok"
 
 
 def test_a_ladder_that_the_contract_takes_out_is_not_climbed():

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.garbage import garbage, sharpened, single
+from harness.garbage import few, garbage, sharpened
 from harness.judge import judge
 from harness.observation import Observation, compared_with, observe
 from harness.probes.protocol.interview import NAME, Interview, Question
@@ -75,7 +75,7 @@ def _judged(
             described(defect, stick, got, stand, NAME, tensor)
             for tensor, stick, got in compared_with(stand, seen)
             for defect in judge(stick, got).defects
-            if defect.severity == "error" and defect.kind not in usual and not single(stick, defect)
+            if defect.severity == "error" and defect.kind not in usual and not few(stick, defect)
         ]
     return found or _uncomputed(interview, seen, stand)
 
