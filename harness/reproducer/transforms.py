@@ -90,6 +90,26 @@ def _second_order(scene: Scene) -> list[str]:
     ]
 
 
+def _of_upstream(scene: Scene) -> list[str]:
+    if about(scene.found.finding) != "second_order":
+        return asserted(scene, plainly(scene))
+    wanted = quoted(_wanted(scene.found.finding, scene.sample))
+    return [
+        *scene.build,
+        *scene.called(),
+        *scene.upstream(),
+        "upstream = upstream.to(loss).detach().clone().requires_grad_(True)",
+        f"gradient, = torch.autograd.grad(loss, [inputs[{wanted}]], upstream, create_graph=True)",
+        "size = (gradient * gradient.detach().sign()).sum()",
+        f"_, back = torch.autograd.grad(size, [inputs[{wanted}], upstream], allow_unused=True)",
+        "# A gradient is linear in the upstream gradient.",
+        "exact = float(gradient.detach().double().abs().sum())",
+        "got = 0.0 if back is None else float((back.double() * upstream.detach().double()).sum())",
+        f"assert abs(got - exact) <= {SECOND_ORDER_LINE!r} * exact, "
+        'f"derivative by the upstream gradient wrong by {100 * abs(got - exact) / exact:.3g} %"',
+    ]
+
+
 def _functional_gradient(scene: Scene) -> list[str]:
     wanted = quoted(_wanted(scene.found.finding, scene.sample))
     lines = [
@@ -133,6 +153,7 @@ def _mapped(scene: Scene) -> list[str]:
 TRANSFORMS = {
     "autocast": Retelling(_autocast, _autocast_stand),
     "double backward": Retelling(_second_order, extra=_direction),
+    "double backward through upstream": Retelling(_of_upstream),
     "torch.func.grad": Retelling(_functional_gradient),
     "torch.vmap": Retelling(_mapped, other=second),
 }

@@ -210,6 +210,23 @@ class _HalfDetached(Function):
         return (p - hot) / len(logits) * upstream, None
 
 
+class _UpstreamDetached(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits, target):
+        ctx.save_for_backward(logits, target)
+        return rowwise_cross_entropy(logits, target)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        logits, target = ctx.saved_tensors
+        share = logits.softmax(1) - nn.functional.one_hot(target, logits.shape[1])
+        return share / len(logits) * upstream.detach(), None
+
+
+def upstream_detached(logits, target):
+    return _UpstreamDetached.apply(logits, target)
+
+
 def half_detached(logits, target):
     return _HalfDetached.apply(logits, target)
 
@@ -298,6 +315,7 @@ PLAIN = (
     stacked,
     doubled_by_autocast,
     half_detached,
+    upstream_detached,
     transformed,
     first_row_more,
     alone_more,

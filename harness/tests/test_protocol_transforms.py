@@ -76,6 +76,21 @@ class HalfDetached(Function):
         return (share - F.one_hot(target, logits.shape[1])) / len(logits) * upstream, None
 
 
+class UpstreamDetached(Function):
+    """The gradient is right and can be differentiated; that it depends on what comes from above is lost."""
+
+    @staticmethod
+    def forward(ctx, logits, target):
+        ctx.save_for_backward(logits, target)
+        return right(logits, target)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        logits, target = ctx.saved_tensors
+        share = logits.softmax(1) - F.one_hot(target, logits.shape[1])
+        return share / len(logits) * upstream.detach(), None
+
+
 class Once(Function):
     """A gradient that cannot be differentiated, and says so."""
 
@@ -129,6 +144,7 @@ FAULTS = (
     Fault("autocast", narrow_and_wrong, "autocast"),
     Fault("autocast", narrow_and_wrong_below, "autocast"),
     Fault("double backward", applying(HalfDetached), "second_order"),
+    Fault("double backward through upstream", applying(UpstreamDetached), "second_order"),
     Fault("torch.func.grad", when(_differentiated, too_large), "functional_transform"),
     Fault("torch.vmap", applying(MixedUp), "functional_transform"),
 )
@@ -174,8 +190,10 @@ def test_the_second_derivative_is_asked_of_every_input():
     family = COSINE.extended(Implementation(half_of_the_second, name="planted"))
     case = Case(COSINE.name, "mean", COSINE.regimes[0].name, "float32", "cpu", 64, 10, 1)
     assert not protocol(OpenBlock(family, case, 0), "stable_guarded").findings
-    (found,) = protocol(OpenBlock(family, case, 0), "planted").findings
-    assert (found.kind, found.witness["input"]) == ("second_order", "second")
+    found, linear = protocol(OpenBlock(family, case, 0), "planted").findings
+    for one in (found, linear):
+        assert (one.kind, one.witness["input"]) == ("second_order", "second")
+    assert "by the upstream gradient wrong by 50 %" in linear.message
     assert "Hessian-vector product of second wrong by" in found.message
     again = reproduced(family, Trial(case, "planted"), found, 0)
     text = script(again, identity=IDENTITY, command="lossgauge show x --repro")

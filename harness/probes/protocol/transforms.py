@@ -112,6 +112,35 @@ def _second_order(interview: Interview, wanted: str) -> list[Finding]:
     return [replace(plain_finding("second_order", NAME, wanted, sentence), witness=witness)]
 
 
+def _of_upstream(interview: Interview, wanted: str) -> list[Finding]:
+    """A gradient is linear in the upstream gradient, so its derivative along that is the gradient itself.
+
+    Whoever takes the Hessian of a function of the loss needs it: d(s g)/ds = g. Along the signs of g nothing
+    cancels: the sum over s of s d(sum |s g|)/ds is sum |s g| (Euler, homogeneous of degree 1).
+    """
+    sample = interview.fresh()
+    loss = interview.loss(sample.tensors)
+    sent = interview.sent(loss).requires_grad_(True)
+    (gradient,) = interview.gradients(loss, [sample[wanted]], sent, create_graph=True)
+    size = (gradient * gradient.detach().sign()).sum()
+    product, back = interview.gradients(size, [sample[wanted], sent], allow_unused=True)
+    if product is None and back is None:
+        raise UnsupportedError("nothing leads back from the gradient")
+    exact = float(gradient.detach().double().abs().sum())
+    got = 0.0 if back is None else float((back.double() * sent.detach().double()).sum())
+    off = abs(got - exact) / exact if exact else 0.0
+    # An answer that is not finite is the accuracy probe's to tell.
+    if not np.isfinite(exact) or off <= SECOND_ORDER_LINE:
+        return []
+    sentence = (
+        f"derivative of the gradient of {wanted} by the upstream gradient wrong by {number(100 * off)} %"
+    )
+    witness: dict[str, object] = {"input": wanted}
+    if np.isfinite(off):
+        witness[TIMES] = off / SECOND_ORDER_LINE
+    return [replace(plain_finding("second_order", NAME, wanted, sentence), witness=witness)]
+
+
 @dataclass(frozen=True)
 class _Curvature:
     """How the exact gradient changes along a direction of signs, and the rows where that means something."""
@@ -240,6 +269,13 @@ QUESTIONS = (
         "double backward",
         "second_order",
         _of_every_input(_second_order),
+        applies=lambda interview: interview.case.dtype in WIDE,
+        refusable=True,
+    ),
+    Question(
+        "double backward through upstream",
+        "second_order",
+        _of_every_input(_of_upstream),
         applies=lambda interview: interview.case.dtype in WIDE,
         refusable=True,
     ),
