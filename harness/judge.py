@@ -31,7 +31,8 @@ class Yardstick:
     The truth is `truth + tail` where a tail is given (oracle tier B1, for float64), and any number
     of `reach` (lowest, highest) where a kink leaves the choice. `labels` gives each
     entry the index of its group in `groups`. `is_loss` switches the rules that
-    differ between losses and gradients; `poisoned` says that an input holds NaN.
+    differ between losses and gradients; `poisoned` says that an input holds NaN, so that a gradient that is
+    undefined must be NaN too: without it 0 is as good (nothing counts, 0/0).
     """
 
     truth: Array
@@ -202,8 +203,10 @@ def _classes(defects: list[Defect], stick: Yardstick, got: Array) -> None:
     spurious = (infinite & finite_truth & ~near) | wrong_sign
     _collect(defects, stick, "spurious_overflow", spurious, weight, "error")
     _collect(defects, stick, "saturated", np.isfinite(got) & stick.infinite & ~near, weight, "error")
-    # An undefined gradient (all rows ignored) may be 0 or NaN; an undefined loss must be NaN.
-    answered = ~nan & ~stick.defined if stick.is_loss else ~nan & ~stick.defined & (got != 0)
+    answered = ~nan & ~stick.defined
+    if not (stick.is_loss or stick.poisoned):
+        # A gradient that no NaN made undefined (no row counts: 0/0) may be 0; an undefined loss must be NaN.
+        answered &= got != 0
     _collect(defects, stick, "nan_swallowed", answered, np.ones_like(weight), "error")
 
 

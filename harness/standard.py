@@ -166,6 +166,8 @@ def standard(
 
 def _gradient_sticks(stand: Standard, truth: Truth) -> dict[str, Yardstick]:
     sticks = {}
+    # Where no row counts, the gradients are undefined by 0/0, whatever NaN an input holds besides.
+    poisoned = stand.loss.poisoned and bool(np.isfinite(truth.row_scale).all())
     for name, gradient in truth.gradients.items():
         grouping, shared = stand.grouping[name], name in truth.shared
         if shared:
@@ -184,7 +186,7 @@ def _gradient_sticks(stand: Standard, truth: Truth) -> dict[str, Yardstick]:
             labels=grouping.labels,
             scale=scale,
             is_loss=False,
-            poisoned=stand.loss.poisoned,
+            poisoned=poisoned,
             tail=truth.gradient_tails.get(name),
             reach=truth.gradient_ranges.get(name),
             floor=truth.floor,

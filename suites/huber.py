@@ -23,7 +23,7 @@ from suites.implementations.huber import (
     textbook,
     upcast,
 )
-from suites.known.huber import CLAMPED, COMPILED, COMPOSED, CUT_LATE, LOOP, NATIVE, UPCAST
+from suites.known.huber import CLAMPED, COMPILED, COMPOSED, CUT_EARLY, CUT_LATE, LOOP, NATIVE, UPCAST
 from suites.mistakes.huber import KNOWN_BAD
 from suites.oracles.huber import ORACLE
 from suites.oracles.residuals import missing
@@ -64,7 +64,7 @@ SUITE = Suite(
         Implementation(textbook, known=COMPOSED),
         Implementation(clamped, known=CLAMPED),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
-        Implementation(masked_before),
+        Implementation(masked_before, known=CUT_EARLY),
         Implementation(masked_after, contract=Contract(variants=("missing",)), known=CUT_LATE),
         compiled(textbook, known=COMPILED),
         float64_control(upcast, WHERE_FLOAT64_IS_GOOD),

@@ -23,7 +23,7 @@ from suites.implementations.l1 import (
     textbook,
     upcast,
 )
-from suites.known.l1 import NATIVE, ROOT, UPCAST
+from suites.known.l1 import COMPILED, MASKED, MODULE, NATIVE, ROOT, UPCAST
 from suites.known.unrefused import INTEGERS_ROUNDED, INTEGERS_SQUARED, INTEGERS_SUBTRACTED
 from suites.mistakes.l1 import KNOWN_BAD
 from suites.oracles.l1 import ORACLE
@@ -31,8 +31,8 @@ from suites.oracles.residuals import missing
 from suites.regimes import residuals as draw
 from suites.regimes.variants import reductions, under_reductions
 
-# In every format a weight of 0 times an infinite residual is NaN.
-WHERE_FLOAT64_IS_GOOD = Contract(dtypes=BELOW_FLOAT64, except_regimes=("infinite",))
+# In every format a weight of 0 times an infinite residual is NaN, and the slope of a NaN is 0.
+WHERE_FLOAT64_IS_GOOD = Contract(dtypes=BELOW_FLOAT64, except_regimes=("infinite", "nan_prediction"))
 
 SUITE = Suite(
     name="l1",
@@ -61,14 +61,14 @@ SUITE = Suite(
     shapes=draw.SHAPES,
     implementations=(
         Implementation(native, baseline=True, known=(*NATIVE, INTEGERS_SUBTRACTED)),
-        Implementation(nn.L1Loss, name="native_module", known=(INTEGERS_SUBTRACTED,)),
+        Implementation(nn.L1Loss, name="native_module", known=(*MODULE, INTEGERS_SUBTRACTED)),
         Implementation(naive_loop, skip=above(batch=256), known=(*NATIVE, INTEGERS_SUBTRACTED)),
         Implementation(textbook, known=(*NATIVE, INTEGERS_SUBTRACTED)),
         Implementation(root_of_square, known=(*ROOT, INTEGERS_SQUARED)),
         Implementation(upcast, contract=UP_TO_FLOAT32, known=(*UPCAST, INTEGERS_ROUNDED)),
-        Implementation(masked_before, known=(INTEGERS_ROUNDED,)),
-        Implementation(masked_after, contract=Contract(variants=("missing",))),
-        compiled(textbook),
+        Implementation(masked_before, known=(*MASKED, INTEGERS_ROUNDED)),
+        Implementation(masked_after, contract=Contract(variants=("missing",)), known=MASKED),
+        compiled(textbook, known=COMPILED),
         float64_control(upcast, WHERE_FLOAT64_IS_GOOD, (INTEGERS_ROUNDED,)),
         Implementation(exact_gradient, control=True, known=(INTEGERS_ROUNDED,)),
         *KNOWN_BAD,

@@ -60,11 +60,11 @@ class RowTruth:
 class Truth:
     """Exact value and gradients of one call; `value` is a scalar array or one entry per row.
 
-    NaN in `value` or a gradient means undefined: the implementation must answer NaN there (or, for
-    a gradient, 0). `reduced_rows` is 1 without reduction. With tier B1 `value_tail` and
-    `gradient_tails` are the low parts, 0 where the high part is not finite; without them the truth is
-    the high part alone. |truth - exact| <= rounding * N + floor, and CONTRACTION_ROUNDING * N more for the
-    gradients of `shared` inputs without a tail, which are sums over rows.
+    NaN in `value` or a gradient means undefined: the implementation must answer NaN there (or 0, for
+    a gradient that no NaN of the inputs made so). `reduced_rows` is 1 without reduction. With tier B1
+    `value_tail` and `gradient_tails` are the low parts, 0 where the high part is not finite; without them
+    the truth is the high part alone. |truth - exact| <= rounding * N + floor, and CONTRACTION_ROUNDING * N
+    more for the gradients of `shared` inputs without a tail, which are sums over rows.
     """
 
     value: Array

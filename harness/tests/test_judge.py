@@ -23,6 +23,9 @@ from harness.judge import Defect, certain_bound, group_labels, judge, yardstick
 from harness.metrics import FORMATS
 from harness.observation import observe
 from harness.outcome import KINDS
+from harness.probes.accuracy import accuracy
+from harness.sample import Sample
+from harness.standard import standard
 from harness.trial import DTYPES, Case
 from suites.cross_entropy import SUITE
 
@@ -76,6 +79,10 @@ POISONED = {"poisoned": True}
         (NAN, 0.0, LOSS, "nan_swallowed", "error"),
         (NAN, INF, LOSS, "nan_swallowed", "error"),
         (NAN, 1.5, GRADIENT, "nan_swallowed", "error"),
+        (NAN, 0.0, POISONED, "nan_swallowed", "error"),
+        (NAN, -0.0, POISONED, "nan_swallowed", "error"),
+        (NAN, 1.5, POISONED, "nan_swallowed", "error"),
+        (NAN, 0.0, {**POISONED, **LOSS}, "nan_swallowed", "error"),
         (1e-3, 0.0, GRADIENT, "dead_gradient", "error"),
         (TINY, -0.0, GRADIENT, "dead_gradient", "warning"),
         (1e-3, 0.0, LOSS, "inaccurate", "error"),
@@ -354,3 +361,44 @@ def test_a_null_answer_is_rejected_on_the_side_that_is_wrong(null, dtype):
         assert {finding.group.split("/")[0] for finding in accused} == NULL_ANSWERS[null][0]
         # Three percent of a bfloat16 mean over 64 rows are below its error floor: a warning.
         assert seen.worst_is_error() or (null, dtype) == ("shrunk_loss", "bfloat16")
+
+
+def native_answering(gradient_of):
+    """Returns torch's cross-entropy with a hook on the gradient that it sends to the logits."""
+
+    def implementation(logits, target, reduction="mean"):
+        logits = logits.clone()
+        if logits.requires_grad:
+            logits.register_hook(gradient_of)
+        return F.cross_entropy(logits, target, reduction=reduction)
+
+    return implementation
+
+
+@pytest.mark.parametrize("variant", ["mean", "sum", "none"])
+def test_a_nan_that_is_swallowed_in_the_gradient_alone_is_told(variant):
+    swallowing = Implementation(native_answering(torch.nan_to_num), name="swallowing")
+    suite = SUITE.extended(swallowing)
+    block = OpenBlock(suite, Case(suite.name, variant, "nan_logit", "float32", "cpu", 64, 10, 1), 0)
+    told = [(f.kind, f.severity, f.group) for f in accuracy(block, "swallowing").findings]
+    # The first row holds the NaN: its label and the other nine classes.
+    assert told == [
+        ("nan_swallowed", "error", "logits/off_target"),
+        ("nan_swallowed", "error", "logits/target"),
+    ]
+    assert accuracy(block, suite.baseline.name).findings == ()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_where_no_row_counts_a_gradient_of_0_is_right_whatever_nan_is_ignored(reduction):
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    logits[1, 2] = NAN
+    sample = Sample(logits=logits, target=torch.full((4,), -100))
+    options = {**SUITE.options, "reduction": reduction}
+    stand = standard(SUITE, sample, options, "float32", {})
+    assert stand.loss.poisoned
+    assert np.isnan(stand.gradients["logits"].truth).all() == (reduction == "mean")
+    assert judge(stand.gradients["logits"], np.zeros((4, 3))).defects == ()
+    if reduction == "mean":
+        (defect,) = judge(stand.loss, np.zeros(())).defects
+        assert defect.kind == "nan_swallowed"

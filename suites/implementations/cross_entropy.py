@@ -253,10 +253,11 @@ class _ExactGradient(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, label: Tensor, row_weight: Tensor) -> Tensor:
         x = logits.double()
         top, place = x.max(1, keepdim=True)
-        # A label at +inf is certain: the difference to itself is 0 there, not inf - inf. Where every class is
-        # forbidden nothing is defined.
-        powers = torch.where((x == top) & (top > -math.inf), 0.0, x - top).exp()
+        # A label at +inf is certain: the difference to itself is 0 there, not inf - inf.
+        powers = torch.where(x == top, 0.0, x - top).exp()
         rest = powers.scatter(1, place, 0.0).sum(1, keepdim=True)
+        # Where every class is forbidden or one is NaN nothing is defined, be there one class or many.
+        rest = torch.where(top > -math.inf, rest, math.nan)
         column = label.unsqueeze(1)
         at_label = x.gather(1, column)
         lead = torch.where(at_label == top, 0.0, top - at_label)

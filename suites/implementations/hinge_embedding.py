@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from suites.implementations.multi_margin import hinge
 from suites.implementations.reductions import reduced
 
 
 def naive_loop(distance: Tensor, target: Tensor, reduction: str = "mean", margin: float = 1.0) -> Tensor:
     """A loop over the entries."""
     entries = zip(distance.flatten(), target.flatten(), strict=True)
-    losses = [x if label == 1 else (margin - x).clamp(min=0) for x, label in entries]
+    losses = [x if label == 1 else hinge(margin - x) for x, label in entries]
     flat = torch.stack(losses) if losses else distance.flatten()
     return reduced(flat.reshape(distance.shape), reduction)
 
@@ -57,7 +58,9 @@ class _ExactGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, distance: Tensor, target: Tensor, margin: float) -> Tensor:
         close = target == 1
-        ctx.save_for_backward(torch.where(close, 1.0, -(distance <= margin).double()))
+        # A NaN is on neither side of the margin.
+        beyond = torch.where(distance.isnan(), distance, -(distance <= margin).double())
+        ctx.save_for_backward(torch.where(close, 1.0, beyond))
         return torch.where(close, distance, (margin - distance).clamp(min=0))
 
     @staticmethod

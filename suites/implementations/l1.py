@@ -18,6 +18,7 @@ from suites.implementations.residuals import (
     reduced,
     reduced_over,
     selected,
+    signs,
     widened,
 )
 
@@ -88,5 +89,5 @@ def exact_gradient(
     """Clean control: an autograd.Function with the closed-form gradients in float64, rounded once."""
     x, t = prediction.double(), target.double()
     residual = counted(x - t, weight)
-    losses = attached(x, t, residual.abs(), residual.sign())
+    losses = attached(x, t, residual.abs(), signs(residual))
     return reduced(losses, reduction, converted(weight, torch.float64)).to(prediction.dtype)

@@ -67,7 +67,8 @@ class _ExactGradient(torch.autograd.Function):
     def forward(ctx: Any, first: Tensor, second: Tensor, target: Tensor, margin: float) -> Tensor:
         label = target.double()
         excess = margin - label * (first - second)
-        ctx.save_for_backward(label * (excess >= 0))
+        # A NaN is on neither side of the margin.
+        ctx.save_for_backward(label * torch.where(excess.isnan(), excess, (excess >= 0).double()))
         return excess.clamp(min=0)
 
     @staticmethod

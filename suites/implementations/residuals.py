@@ -45,6 +45,11 @@ def cut(prediction: Tensor, target: Tensor, ignore_nan: bool) -> tuple[Tensor, T
     return torch.where(kept, prediction, 0.0), torch.where(kept, target, 0.0), kept
 
 
+def signs(residual: Tensor) -> Tensor:
+    """Returns the slope of |r|: 0 at 0, and NaN at NaN, where `sign` answers 0."""
+    return torch.where(residual.isnan(), residual, residual.sign())
+
+
 def reduced_over(losses: Tensor, kept: Tensor, reduction: str) -> Tensor:
     """Reduces losses that are 0 where they are not kept; the mean divides by those kept."""
     if reduction == "none":

@@ -16,6 +16,7 @@ from suites.implementations.residuals import (
     reduced,
     reduced_over,
     selected,
+    signs,
     widened,
 )
 
@@ -99,5 +100,5 @@ def exact_gradient(prediction: Tensor, target: Tensor, reduction: str = "mean", 
     """Clean control: an autograd.Function with the closed-form gradients in float64, rounded once."""
     x, t = prediction.double(), target.double()
     residual = x - t
-    slopes = (residual / beta).clamp(-1.0, 1.0) if beta else residual.sign()
+    slopes = (residual / beta).clamp(-1.0, 1.0) if beta else signs(residual)
     return reduced(attached(x, t, scaled(residual, beta), slopes), reduction).to(prediction.dtype)

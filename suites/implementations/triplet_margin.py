@@ -15,9 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from suites.implementations.multi_margin import hinge as hinge_with_nan
 from suites.implementations.reductions import reduced
 
 EPSILON = 1e-6
+
+
+def clamped(excess: Tensor) -> Tensor:
+    """Returns max(0, z), whose slope at NaN is 0."""
+    return excess.clamp(min=0)
 
 
 def hinge(
@@ -26,13 +32,14 @@ def hinge(
     reduction: str,
     margin: float,
     swap: bool,
+    positive_part: Callable[[Tensor], Tensor] = clamped,
 ) -> Tensor:
     """Returns max(0, d(a, p) - d(a, n) + margin), with min(d(a, n), d(p, n)) where swap is asked."""
     anchor, positive, negative = triplet
     far = distance(anchor, negative)
     if swap:
         far = torch.minimum(far, distance(positive, negative))
-    return reduced((distance(anchor, positive) - far + margin).clamp(min=0), reduction)
+    return reduced(positive_part(distance(anchor, positive) - far + margin), reduction)
 
 
 def _norm(x: Tensor, y: Tensor, *, p: float, eps: float = EPSILON) -> Tensor:
@@ -154,7 +161,8 @@ def stable(
     """Each difference by its largest entry before its powers are taken, in float32 at least."""
     wide = torch.promote_types(anchor.dtype, torch.float32)
     triplet = anchor.to(wide), positive.to(wide), negative.to(wide)
-    return hinge(partial(_wide_norm, p=p, eps=eps), triplet, reduction, margin, swap).to(anchor.dtype)
+    norm = partial(_wide_norm, p=p, eps=eps)
+    return hinge(norm, triplet, reduction, margin, swap, hinge_with_nan).to(anchor.dtype)
 
 
 def upcast(

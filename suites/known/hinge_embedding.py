@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from suites.known.margin_ranking import RELU
+from suites.known.margin_ranking import CLAMPED, RELU
 from suites.known.unrefused import ANY_SIGN, BROADCAST
 
 UNREFUSED = (ANY_SIGN, BROADCAST)
+NATIVE = (CLAMPED, *UNREFUSED)
 TEXTBOOK = (RELU, *UNREFUSED)
 COMPILED = (RELU, *UNREFUSED)

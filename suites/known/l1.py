@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness import Known, Shape
-from suites.known.residuals import WEIGHT_SUM, ZERO_WEIGHT
+from suites.known.residuals import SIGN_OF_NAN, WEIGHT_SUM, ZERO_WEIGHT
 
 ROOT_SLOPE = Known(
     ("spurious_nan", "nan_leak"),
@@ -58,13 +58,16 @@ ROOT_PRIME = Known(
     "edge_shape",
     probe="protocol",
     dtype=("bfloat16", "float16"),
-    group=("a prime number of classes", "one class"),
+    group=("a prime number of *", "one class"),
     reason="some residual of a batch of those sizes is 0 in 16 bits, where the root has no slope",
     up_to=64,
 )
 
-NATIVE = (WEIGHT_SUM, ZERO_WEIGHT)
-UPCAST = (ZERO_WEIGHT,)
+MODULE = (SIGN_OF_NAN,)
+NATIVE = (WEIGHT_SUM, ZERO_WEIGHT, SIGN_OF_NAN)
+UPCAST = (ZERO_WEIGHT, SIGN_OF_NAN)
+MASKED = (SIGN_OF_NAN,)
+COMPILED = (SIGN_OF_NAN,)
 ROOT = (
     ROOT_SLOPE,
     ROOT_SUMS,

@@ -20,9 +20,18 @@ RELU = Known(
     regime="poisoned*",
     reason="the backward of relu sends the gradient of a NaN on as if it were positive",
 )
+CLAMPED = Known(
+    "nan_swallowed",
+    probe="accuracy",
+    regime="poisoned*",
+    group="*/*",
+    reason="the backward of clamp compares, and a comparison with NaN is false: loss NaN, slope 0",
+)
 UNREFUSED = (ANY_SIGN, BROADCAST)
-NATIVE = (ROUNDED, ANY_SIGN)
-UPCAST = (ANY_SIGN,)
-CASES = (ROUNDED, *UNREFUSED)
+CONTROL = (ANY_SIGN,)
+LOOP = (CLAMPED,)
+NATIVE = (ROUNDED, CLAMPED, ANY_SIGN)
+UPCAST = (CLAMPED, ANY_SIGN)
+CASES = (ROUNDED, CLAMPED, *UNREFUSED)
 TEXTBOOK = (ROUNDED, RELU, *UNREFUSED)
 COMPILED = (RELU, *UNREFUSED)

@@ -68,6 +68,14 @@ ROUNDED = Known(
 )
 # There the hinges are exact in 16 bits, and the squares of classes that are far enough are not.
 ROUNDED_INSIDE = replace(ROUNDED, regime=(*ROUNDED.regime, "eighths", "ties"))
+ROUNDED_AT_EDGES = Known(
+    "edge_shape",
+    probe="protocol",
+    dtype=("bfloat16", "float16"),
+    group="a prime number of *",
+    reason="margin - x_t + x_k is rounded to 16 bits twice, and a hinge next to its kink loses its slope",
+    up_to=64,
+)
 CLASS_SUM = Known(
     "spurious_overflow",
     probe="overflow",
@@ -87,10 +95,10 @@ INTEGER_POWER = Known(
     upstream="pytorch#185715",
 )
 NATIVE = (SWALLOWED, MARGIN_FIRST, UNINITIALISED, SEQUENTIAL_CLASSES, SEQUENTIAL_ROWS)
-TEXTBOOK = (RELU, MARGIN_FIRST, CLASS_SUM, ROUNDED)
+TEXTBOOK = (RELU, MARGIN_FIRST, CLASS_SUM, ROUNDED, ROUNDED_AT_EDGES)
 # Asked at few shapes, where the seed decides whether 16 bits or an offset show it.
 ANYHOW = replace(MARGIN_FIRST, kind=WRONG)
 LOOP = (CLAMP, ANYHOW)
-INSIDE = (RELU, MARGIN_FIRST, CLASS_SUM, ROUNDED_INSIDE)
+INSIDE = (RELU, MARGIN_FIRST, CLASS_SUM, ROUNDED_INSIDE, ROUNDED_AT_EDGES)
 UPCAST = (SWALLOWED, MARGIN_FIRST, UNINITIALISED, SEQUENTIAL_CLASSES)
 COMPILED = (RELU, MARGIN_FIRST, INTEGER_POWER)

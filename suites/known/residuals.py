@@ -48,6 +48,13 @@ MASKED_AFTER = Known(
     reason="the slope of a missing entry is NaN, and the upstream gradient 0 does not remove it",
     upstream="pytorch#121416",
 )
+SIGN_OF_NAN = Known(
+    "nan_swallowed",
+    probe="accuracy",
+    regime="nan_prediction",
+    group="*/*",
+    reason="the slope of abs is a sign, and torch's sign of a NaN is 0: loss NaN, slope 0",
+)
 BRANCH_NOT_TAKEN = Known(
     "spurious_nan",
     regime=("infinite", "near_overflow"),

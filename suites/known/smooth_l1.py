@@ -6,12 +6,15 @@ beta = 1 none of it shows.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness import Known
 from suites.known.residuals import (
     ADDS_AND_TAKES_AWAY,
     BRANCH_NOT_TAKEN,
     BRANCH_NOT_TAKEN_AT_THE_TOP,
     MASKED_AFTER,
+    SIGN_OF_NAN,
 )
 
 FAR_FROM_ONE = ("beta_huge", "beta_tiny")
@@ -59,8 +62,13 @@ SUBNORMAL = Known(
     reason="residual times upstream gradient is subnormal before autograd divides it by beta",
 )
 
-NATIVE = (SQUARE_FIRST,)
-UPCAST = (SQUARE_FIRST,)
+ABSOLUTE = replace(SIGN_OF_NAN, variant="beta_zero", reason=f"at beta = 0 {SIGN_OF_NAN.reason}")
+NEITHER_SIDE = replace(
+    SIGN_OF_NAN, reason="the slope of clamp is 0 at NaN, and so is torch's sign of it: loss NaN, slope 0"
+)
+
+NATIVE = (SQUARE_FIRST, ABSOLUTE)
+UPCAST = (SQUARE_FIRST, ABSOLUTE)
 LOOP = (BRANCH_NOT_TAKEN,)
 COMPOSED = (
     SQUARE_FIRST,
@@ -69,7 +77,7 @@ COMPOSED = (
     BRANCH_NOT_TAKEN_AT_THE_TOP,
     ZERO_BETA,
 )
-CUT_EARLY = (SUBNORMAL,)
+CUT_EARLY = (SUBNORMAL, ABSOLUTE)
 CUT_LATE = (MASKED_AFTER,)
-CLAMPED = (SQUARE_FIRST, ZERO_SHARE, ADDS_AND_TAKES_AWAY, SLOPE_OF_SQUARE)
+CLAMPED = (SQUARE_FIRST, NEITHER_SIDE, ZERO_SHARE, ADDS_AND_TAKES_AWAY, SLOPE_OF_SQUARE)
 COMPILED = (BRANCH_NOT_TAKEN,)

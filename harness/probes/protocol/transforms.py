@@ -130,7 +130,7 @@ def _of_upstream(interview: Interview, wanted: str) -> list[Finding]:
     got = 0.0 if back is None else float((back.double() * sent.detach().double()).sum())
     off = abs(got - exact) / exact if exact else 0.0
     # An answer that is not finite is the accuracy probe's to tell.
-    if not np.isfinite(exact) or off <= SECOND_ORDER_LINE:
+    if not (np.isfinite(exact) and bool(loss.isfinite().all())) or off <= SECOND_ORDER_LINE:
         return []
     sentence = (
         f"derivative of the gradient of {wanted} by the upstream gradient wrong by {number(100 * off)} %"

@@ -147,6 +147,17 @@ def silenced(
     )
 
 
+def unsaid(
+    first: Tensor, second: Tensor, target: Tensor, reduction: str = "mean", margin: float = 0.0
+) -> Tensor:
+    """f53: the loss is NaN where a score is, the gradients of both scores are 0 there."""
+    scores = [score.clone() for score in (first, second)]
+    for score in scores:
+        if score.requires_grad:
+            score.register_hook(torch.nan_to_num)
+    return margin_ranking.exact_gradient(*scores, target, reduction, margin)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     planted(
         "cosine_embedding",
@@ -253,6 +264,16 @@ MUTANTS: tuple[Mutant, ...] = (
         Expected(("nan_swallowed",)),
         source="a slip",
         fault="NaN scores are set to 0 beforehand",
+        right="scores that are numbers",
+        right_at="mean/scores/float32",
+    ),
+    planted(
+        "margin_ranking",
+        "f53",
+        unsaid,
+        Expected(("nan_swallowed",)),
+        source="training loops that clean their gradients",
+        fault="a NaN is taken out of the gradients, so that the loss alone tells of it",
         right="scores that are numbers",
         right_at="mean/scores/float32",
     ),
