@@ -51,7 +51,7 @@ from suites.known.binary_cross_entropy import (
 from suites.mistakes.binary_cross_entropy import KNOWN_BAD
 from suites.oracles.binary_cross_entropy import ORACLE
 from suites.regimes import binary as draw
-from suites.regimes.variants import reductions
+from suites.regimes.variants import reductions, under_reductions
 
 # torch refuses a NaN as it refuses 1.5: by an exception on the CPU, by the end of the context on a GPU.
 REFUSED = ("nan_probability", "nan_target")
@@ -106,9 +106,7 @@ SUITE = Suite(
     options={"reduction": "mean", "weight": None, "class_weights": None, "log_floor": -math.inf},
     variants=(
         *reductions(),
-        Variant("weighted", weight=draw.class_weight),
-        Variant("weighted_sum", reduction="sum", weight=draw.class_weight),
-        Variant("weighted_none", reduction="none", weight=draw.class_weight),
+        *under_reductions("weighted", weight=draw.class_weight, adapt=draw.both_gradients),
         # Under "none" rows are asked in another order too, and a weight (N, C) would have to follow them.
         Variant("entry_weights", weight=draw.entry_weight),
         Variant("entry_weights_sum", reduction="sum", weight=draw.entry_weight),

@@ -69,10 +69,10 @@ SUITE = Suite(
     options={"reduction": "mean", "weight": None, "pos_weight": None, "class_weights": None},
     variants=(
         *reductions(),
-        Variant("weighted", weight=draw.class_weight),
-        Variant("weighted_sum", reduction="sum", weight=draw.class_weight),
-        Variant("pos_weight", pos_weight=draw.pos_weight),
-        Variant("pos_weight_sum", reduction="sum", pos_weight=draw.pos_weight),
+        Variant("weighted", weight=draw.class_weight, adapt=draw.both_gradients),
+        Variant("weighted_sum", reduction="sum", weight=draw.class_weight, adapt=draw.both_gradients),
+        Variant("pos_weight", pos_weight=draw.pos_weight, adapt=draw.both_gradients),
+        Variant("pos_weight_sum", reduction="sum", pos_weight=draw.pos_weight, adapt=draw.both_gradients),
         Variant(
             "weighted_none",
             reduction="none",

@@ -29,11 +29,18 @@ GRADIENT_LOST_ON_LADDERS = replace(
 )
 FLOOR = (GRADIENT_FLOOR, GRADIENT_LOST, GRADIENT_LOST_ON_LADDERS)
 ROUNDED_TARGET_SLOPE = Known(
-    "inaccurate",
+    ("inaccurate", "edge_shape"),
     probe=("accuracy", "protocol"),
     dtype=HALF,
-    group="target/*",
+    group=("target/*", "a prime number of *"),
     reason="both logarithms of the target's slope are rounded to 16 bits before they are subtracted",
+)
+ZERO_TIMES_TARGET_SLOPE = Known(
+    "spurious_nan",
+    probe="accuracy",
+    regime=("certain*", "sure*", "recorded_*"),
+    group="target/*",
+    reason="at x = 0 and x = 1 the target's slope is infinite, and a weight of 0 is multiplied by it",
 )
 NO_ZERO_CASE = Known(
     "spurious_nan",
@@ -48,15 +55,14 @@ WITHOUT_LOG1P = Known(
 CUT_TARGET_SLOPE = Known(
     ("inaccurate", "saturated", "dead_gradient"),
     probe="accuracy",
-    variant="both_gradients",
     group="target/*",
     reason="terms of coefficient 0 are cut out, and their part of the target's slope with them",
     up_to=Known.ANY_SIZE,
 )
 
-NATIVE = (*FLOOR, ROUNDED_TARGET_SLOPE)
+NATIVE = (*FLOOR, ROUNDED_TARGET_SLOPE, ZERO_TIMES_TARGET_SLOPE)
 MODULE = NATIVE
-UPCAST = FLOOR
+UPCAST = (*FLOOR, ZERO_TIMES_TARGET_SLOPE)
 TEXTBOOK = (NO_ZERO_CASE, WITHOUT_LOG1P)
 LOOP = TEXTBOOK
 DOUBLE_WHERE = (CUT_TARGET_SLOPE,)

@@ -39,10 +39,12 @@ class Terms:
     """Shared terms of a chunk (R, C): weights p (t or e^t), log p, x, and which classes are cut out.
 
     `softmax` holds the rows of x where it is logits; then `x` is x - logsumexp(x). `inner` is what
-    stands inside the logarithm's slope: p / (p + epsilon).
+    stands inside the logarithm's slope: p / (p + epsilon). `root` is e^(t/2), which has all of its bits where
+    e^t is subnormal and a factor of hundreds would show that it has not.
     """
 
     weight: Tensor
+    root: Tensor | None
     logarithm: Tensor
     x: Tensor
     dropped: Tensor
@@ -52,7 +54,8 @@ class Terms:
 
     def weighted(self, factor: Tensor) -> Tensor:
         """Returns p * factor; exactly 0 where a class is cut out, infinite where only p underflows."""
-        product = torch.where((self.weight == 0) & factor.isinf(), factor, self.weight * factor)
+        product = self.weight * factor if self.root is None else self.root * (self.root * factor)
+        product = torch.where((self.weight == 0) & factor.isinf(), factor, product)
         return torch.where(self.dropped, 0.0, product)
 
 
@@ -60,17 +63,18 @@ def terms(inputs: Inputs, options: Options) -> Terms:
     """Returns the shared terms of a chunk of float64 rows."""
     x, target = inputs["log_probabilities"], inputs["target"]
     by_logarithm, epsilon = bool(options["log_target"]), float(options["epsilon"])
-    softmax = None
+    softmax = root = None
     if options["from_logits"]:
         softmax = softmax_rows(x)
         x = -softmax.class_losses()
     if by_logarithm:
-        weight, logarithm, dropped = target.exp(), target, target == -math.inf
+        root = (0.5 * target).exp()
+        weight, logarithm, dropped = root * root, target, target == -math.inf
         inner = torch.ones_like(target)
     else:
         weight, logarithm, dropped = target, torch.log(target + epsilon), target == 0
         inner = target / (target + epsilon) if epsilon else torch.ones_like(target)
-    return Terms(weight, logarithm, x, dropped, inner, by_logarithm, softmax)
+    return Terms(weight, root, logarithm, x, dropped, inner, by_logarithm, softmax)
 
 
 def row_losses(t: Terms) -> Tensor:

@@ -111,6 +111,11 @@ def both_gradients(sample: Sample, options: Options, generator: Generator) -> Sa
     return sample.replaced(gradients=("prediction", "target"))
 
 
+def both_gradients_of_rates(sample: Sample, options: Options, generator: Generator) -> Sample:
+    """Turns logarithms of rates into rates and asks for the gradient of the target as well."""
+    return both_gradients(as_rates(sample, options, generator), options, generator)
+
+
 def scaled(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
     """Two counts of 1 at log-rates `value` and -`value`."""
     return pair(torch.tensor([[value], [-value]], dtype=torch.float64), torch.ones(2, 1, dtype=torch.float64))

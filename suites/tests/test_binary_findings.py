@@ -215,7 +215,9 @@ def test_a_nan_that_is_replaced_by_a_number_is_seen_and_one_that_stays_is_silent
     assert ("nan_swallowed", "loss") in serious(accuracy(block, planted.__name__))
     for name in ("exact_gradient", "double_where", "floored"):
         if admission(suite, suite.implementation(name), block.case) is None:
-            assert serious(accuracy(block, name)) == set()
+            # What is cut out has no slope by its target either, which is known and no matter of NaN.
+            kinds = {kind for kind, group in serious(accuracy(block, name)) if group != "target/all"}
+            assert kinds == set()
 
 
 def test_a_nan_is_refused_by_native_and_its_acceptance_seen_beside_what_else_is_no_probability():
