@@ -83,7 +83,7 @@ EVERY_PAIR = (
 )
 WHERE_FLOAT64_IS_GOOD = Contract(
     dtypes=BELOW_FLOAT64,
-    except_regimes=("confident", "poisoned", "ladder gap", "exhaustive gap"),
+    except_regimes=("confident", "poisoned", "nan_hidden", "ladder gap", "exhaustive gap"),
 )
 
 SUITE = Suite(
