@@ -51,11 +51,4 @@ EXPANDED = (
         group=("loss", "exhaustive *"),
         reason="x^2 and 2 x t overflow, each on its own, and inf - inf is NaN",
     ),
-    Known(
-        "edge_shape",
-        probe="protocol",
-        dtype=("bfloat16", "float16"),
-        reason="in 16 bits the slope 2 x - 2 t loses its digits whatever arrives from above",
-        up_to=512,
-    ),
 )
