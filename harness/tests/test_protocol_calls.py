@@ -177,13 +177,20 @@ def drops_the_rest(logits, target, reduction="mean"):
 
 
 ROWWISE = {"variant": "none"}
+THROUGH_UPSTREAM = "double backward through upstream"
 # vmap is asked without gradients, torch.func.grad for the logits alone.
 UNDER_VMAP, FOR_LOGITS = ("torch.vmap",), ("torch.func.grad",)
 FAULTS = (
     Fault("upstream 1", from_above(_forgets_the_fast_path), "upstream"),
     # second backward asks with 3 as well.
-    Fault("upstream 3", from_above(_as_power_of_two), "upstream", ("random upstream", "second backward")),
-    Fault("random upstream", from_above(_as_whole_number), "upstream"),
+    Fault(
+        "upstream 3",
+        from_above(_as_power_of_two),
+        "upstream",
+        ("random upstream", "second backward", THROUGH_UPSTREAM),
+    ),
+    # What is rounded to a whole number has no derivative.
+    Fault("random upstream", from_above(_as_whole_number), "upstream", (THROUGH_UPSTREAM,)),
     Fault("negative upstream", from_above(_without_sign), "upstream"),
     Fault("zero upstream", from_above(_zero_means_none), "upstream"),
     Fault("expanded upstream", from_above(_expanded_as_dense), "upstream", **ROWWISE),

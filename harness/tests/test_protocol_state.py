@@ -243,7 +243,8 @@ FAULTS = (
     # Memory of stride 0 cannot be written to, so that an expanded upstream gradient makes it raise.
     Fault(UPSTREAM_KEPT, from_above(_scales_in_place), "overwrites", ("expanded upstream",), "none"),
     Fault(KEPT, fills_grad, "overwrites"),
-    Fault(GIVEN, hands_out_a_workspace(), "overwrites"),
+    # A copy into memory of its own leads back to nothing but that memory.
+    Fault(GIVEN, hands_out_a_workspace(), "overwrites", ("double backward through upstream",)),
     Fault(STATE, leaving(lambda: torch.rand(3)), "changes_state"),
     Fault(STORAGE, by_address(), "stale_result"),
     Fault(OPTIONS, by_shape_of_weight(), "stale_result", variant="weighted"),
