@@ -80,7 +80,29 @@ def damage(value: Any, form: Form, place: str = "") -> str:
 
     E.g. "'plan.blocks[0].case' (it is null; allowed: text)"; a value that is wrong as a whole has no place.
     """
-    return next(_damages(value, form, place), "")
+    return "" if _fits(value, form) else next(_damages(value, form, place), "")
+
+
+def _fits(value: Any, form: Form) -> bool:
+    """Tells whether a value is of a form, without saying where it is not, which costs more."""
+    if isinstance(form, Leaf):
+        return type(value) in form.types and (form.holds is None or form.holds(value))
+    if isinstance(form, Either):
+        return _fits(value, form.leaf if type(value) in form.leaf.types else form.form)
+    if isinstance(form, Many):
+        whole = type(value) is list and form.length in (None, len(value))
+        return whole and all(_fits(item, form.each) for item in value)
+    if type(value) is not dict:
+        return False
+    if isinstance(form, Table):
+        each = form.each
+        return all(_fits(item, each) for item in value.values())
+    known, others = form.known, form.others
+    for key, item in value.items():
+        inner = known.get(key, others)
+        if inner is not None and not _fits(item, inner):
+            return False
+    return all(key in value for key in form.needed)
 
 
 def _damages(value: Any, form: Form, place: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from harness import units
 from reports.records import Record
@@ -50,7 +51,8 @@ def _statements(rows: Sequence[Record], key: str) -> dict[tuple[str, str], _Stat
     return found
 
 
-def _split(note: str) -> list[str]:
+@cache
+def _split(note: str) -> tuple[str, ...]:
     """Returns the statements of a note; a semicolon inside parentheses belongs to a reason."""
     parts, depth = [""], 0
     for sign in note:
@@ -59,7 +61,7 @@ def _split(note: str) -> list[str]:
             parts.append("")
         else:
             parts[-1] += sign
-    return [part.strip() for part in parts if part.strip()]
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def sentences(rows: Sequence[Record]) -> list[str]:
