@@ -1,8 +1,8 @@
 """Does the number of threads matter? The rows of a case, so many times that torch splits the work.
 
 One answer on one thread, REPEATS on several: the largest difference in ulp is a column, for sums in another
-order are a property. Findings are other bits from one call on several threads to the next (`nondeterministic`
-"repeat"), and an answer on several threads that is wrong by the oracle where that on one is not ("threads").
+order are a property. Findings (`nondeterministic`, group "threads") are other bits from one call on several
+threads to the next, and an answer on several threads that is wrong by the oracle where that on one is not.
 The trap: at usual shapes nothing runs in parallel; and the truth of so many rows is dear, so it is asked
 for only where bits differ, and is that of a cycle (`harness.oracle.cycle`).
 """
@@ -93,11 +93,11 @@ def over_threads(block: OpenBlock, name: str, numbers: dict[str, float]) -> list
     return [
         finding_of(
             "nondeterministic",
-            one.severity,
+            defect.severity,
             "threads",
-            f"{words}: on {threads} threads {one.group}: {one.message}; right on one",
+            f"{words}: on {threads} threads {defect.group}: {defect.message}; right on one",
         )
-        for one in wrong[:1]
+        for defect in wrong[:1]
     ]
 
 
