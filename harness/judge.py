@@ -101,6 +101,7 @@ def yardstick(
     classes: int,
     rows: int,
     rounding: float,
+    by_product: bool = False,
     groups: tuple[str, ...],
     labels: NDArray[np.int8] | None = None,
     scale: Array | float = 1.0,
@@ -121,7 +122,7 @@ def yardstick(
             error = error + forgiven * sensitivity
     return Yardstick(
         truth=truth,
-        strict=strict_bound(truth, sensitivity, form, classes, rows, rounding) + floor,
+        strict=strict_bound(truth, sensitivity, form, classes, rows, rounding, by_product=by_product) + floor,
         error=error,
         spacing=ulp(truth, form),
         sensitivity=sensitivity,

@@ -227,6 +227,16 @@ def test_the_strict_bound_is_two_ulps_and_the_depth_times_the_sensitivity():
         np.testing.assert_allclose(wider - expected, sensitivity * 2.0**-10, rtol=1e-9)
 
 
+@pytest.mark.parametrize("rows", [1, 128, 131072])
+def test_a_matrix_product_adds_a_rounding_for_every_block_of_rows(rows):
+    truth, sensitivity = array(1.0), array(8.0)
+    for form in FORMATS.values():
+        plain = strict_bound(truth, sensitivity, form, 2, rows, 0.0)
+        product = strict_bound(truth, sensitivity, form, 2, rows, 0.0, by_product=True)
+        expected = rows / 128 * form.arithmetic_roundoff * sensitivity
+        np.testing.assert_allclose(product - plain, expected, rtol=1e-6)
+
+
 def test_the_strict_bound_of_a_truth_that_is_not_finite_is_nan_and_warns_of_nothing():
     truth = array(INF, -INF, NAN)
     for form in FORMATS.values():
