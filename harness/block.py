@@ -27,7 +27,7 @@ from harness.sample import Sample, Shape
 from harness.standard import Standard, standard
 from harness.suite import Blind, Suite
 from harness.trial import Case
-from harness.vacuity import Vacuous, coarsely_vacuous, covering, declared, notes_of, vacuous_checks
+from harness.vacuity import Rule, Vacuous, coarsely_vacuous, covering, declared, notes_of, vacuous_checks
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class OpenBlock:
         self._vacuity: dict[int, dict[str, str]] = {}
         # The declared entries that have excused a check of another question.
         self.excusing: set[Blind] = set()
-        self._coarse: dict[tuple[str, int, bool], tuple[Standard, tuple[Vacuous, ...]]] = {}
+        self._coarse: dict[tuple[str, int, Rule], tuple[Standard, tuple[Vacuous, ...]]] = {}
 
     def drawn(self, repeat: int = 0) -> tuple[Sample, dict[str, Any]]:
         """Returns sample and options of a repeat."""
@@ -124,28 +124,27 @@ class OpenBlock:
             self._vacuity[id(stand)] = notes_of(found)
         return self._vacuity[id(stand)]
 
-    def coarse_vacuity(self, asked: Iterable[tuple[str, Standard, bool]]) -> dict[str, str]:
+    def coarse_vacuity(self, asked: Iterable[tuple[str, Standard, Rule]]) -> dict[str, str]:
         """Returns the notes on checks that accept a null answer where only errors are told.
 
-        `asked` are (question, standard, whether it is an edge); a standard is looked at once, for all.
+        `asked` are (question, standard, what is told there); a standard is looked at once, for all.
         """
         found: dict[Vacuous, None] = {}
-        for question, stand, edge in asked:
-            if (question, id(stand), edge) not in self._coarse:
+        for question, stand, rule in asked:
+            key = question, id(stand), rule
+            if key not in self._coarse:
                 # With the standard, whose id another one would take over.
-                self._coarse[question, id(stand), edge] = stand, self._accepted(question, stand, edge=edge)
-            found |= dict.fromkeys(self._coarse[question, id(stand), edge][1])
+                self._coarse[key] = stand, self._accepted(question, stand, rule)
+            found |= dict.fromkeys(self._coarse[key][1])
         return notes_of(found)
 
-    def _accepted(self, question: str, stand: Standard, *, edge: bool) -> tuple[Vacuous, ...]:
+    def _accepted(self, question: str, stand: Standard, rule: Rule) -> tuple[Vacuous, ...]:
         """Returns what the checks of a question accept; of what is declared the reason alone.
 
         Twenty questions have the same excuse, such as a gradient of zeros for one class.
         """
         facts = {"variant": self.case.variant, "regime": self.case.regime, "dtype": self.case.dtype}
-        accepted = [
-            replace(one, check=f"{question}: {one.check}") for one in coarsely_vacuous(stand, edge=edge)
-        ]
+        accepted = [replace(one, check=f"{question}: {one.check}") for one in coarsely_vacuous(stand, rule)]
         self.excusing |= set(covering(accepted, self.suite.blind, facts))
         return tuple(
             replace(one, check="another question", null="a null answer") if one.declared else one

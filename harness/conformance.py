@@ -25,6 +25,7 @@ from harness.outcome import KINDS
 from harness.plan import PROBES, Plan
 from harness.probes.accuracy import accuracy
 from harness.probes.identity import holding
+from harness.probes.overflow import overflow
 from harness.probes.protocol.probe import protocol
 from harness.sample import Sample, Shape
 from harness.standard import row_oracle
@@ -288,7 +289,10 @@ def _strike_out(left: list[Blind], asked: set[Blind], suite: Suite, plan: Plan, 
         if elsewhere and any("protocol" in probes for probes in block.probes.values()):
             protocol(opened, suite.baseline.name)
             asked |= elsewhere
-            left[:] = [entry for entry in left if entry not in opened.excusing]
+        if elsewhere and any("overflow" in probes for probes in block.probes.values()):
+            overflow(opened, suite.baseline.name)
+            asked |= elsewhere
+        left[:] = [entry for entry in left if entry not in opened.excusing]
         inside -= elsewhere
         names = [name for name, probes in block.probes.items() if "accuracy" in probes]
         # One truth for each definition of the loss.

@@ -1,14 +1,15 @@
 """Would the check have noticed? Null answers are put to every yardstick; one that passes is vacuous.
 
-An answer that nobody computed - zeros, a constant, the sign flipped, 3 % too small, the one-hot part
-alone, another row's gradient - has to be rejected by the loss check and by each gradient check of
-every case. Three excuses are declared and counted: the null answer is right (one class, all rows
-ignored) or within 2 ulp of the truth, the least that any check allows (log C of an untrained model);
-zeros stand for what underflows; or it is a zero loss, a note by rule, where the gradient check of the
-same case decides. A suite declares further ones (`Blind`), such as p = q. Other calls, edges of the shape,
-ladders and exhaustive sweeps ask for errors alone, so what is a matter of size there (within a quarter of
-the truth, or wholly below the error bound) is the accuracy check's. The trap: a check that accepts
-zeros under one regime looks as green as all others, so the run itself has to say which checks those are.
+An answer that nobody computed - zeros, a constant, the sign flipped, 3 % too small, the one-hot part alone,
+another row's gradient - has to be rejected by the loss check and by each gradient check of every case, and
+of every rung of a ladder that was answered. Three excuses are declared and counted: the null answer is
+right (one class, all rows ignored) or within 2 ulp of the truth, the least that any check allows (log C of
+an untrained model); zeros stand for what underflows; or it is a zero loss, a note by rule, where the
+gradient check of the same case decides. A suite declares further ones (`Blind`), such as p = q. Other
+calls, edges of the shape, ladders and exhaustive sweeps ask for errors alone, so what is a matter of size
+there (within a quarter of the truth, or wholly below the error bound) is the accuracy check's. The trap: a
+check that accepts zeros under one regime looks as green as all others, so the run itself has to say which
+checks those are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,11 +29,14 @@ from harness.oracle.reduction import Array
 from harness.standard import Standard
 from harness.suite import Blind
 
+# What a question tells beside sizes: errors; garbage in 16 bits as well; both but for a few entries.
+Rule = Literal["errors", "garbage", "edge"]
+
 SHRUNK = 0.97
 OTHER_ROW = "another row's"
 RIGHT = "it is the right answer there"
 FAINT = "a loss lost below the error floor is a note; the gradient check decides"
-UNDERFLOW = "underflow: every exact entry is below the smallest normal number"
+UNDERFLOW = "underflow: every exact entry that it misses is below the smallest normal number"
 SIZE = "it is within a quarter of the truth; the accuracy check decides about sizes"
 ALIKE = "its rows differ by less than the error bound; the accuracy check decides"
 BELOW = "every exact entry is below the error bound; the accuracy check decides"
@@ -63,21 +68,21 @@ def vacuous_checks(stand: Standard) -> tuple[Vacuous, ...]:
     return (*_accepted("loss", stand.loss, _loss_nulls(stand), guarded=guarded), *gradients)
 
 
-def coarsely_vacuous(stand: Standard, *, edge: bool = False) -> tuple[Vacuous, ...]:
+def coarsely_vacuous(stand: Standard, rule: Rule = "errors") -> tuple[Vacuous, ...]:
     """Returns the checks of a standard that accept a null answer where only errors are told.
 
-    At an `edge` of the shape garbage in 16 bits is told as well (`harness.garbage`).
+    On ladders of counts and at an edge of the shape so is garbage in 16 bits (`harness.garbage`).
     """
-    found = [*_passed("loss", stand.loss, _loss_nulls(stand), edge)]
+    found = [*_passed("loss", stand.loss, _loss_nulls(stand), rule)]
     for name, stick in stand.gradients.items():
-        found += _passed(f"gradient of {name}", stick, _gradient_nulls(stick, stand), edge)
+        found += _passed(f"gradient of {name}", stick, _gradient_nulls(stick, stand), rule)
     return tuple(found)
 
 
 def _passed(
-    check: str, stick: Yardstick, nulls: Iterator[tuple[str, Array]], edge: bool
+    check: str, stick: Yardstick, nulls: Iterator[tuple[str, Array]], rule: Rule
 ) -> Iterator[Vacuous]:
-    bound = certain_bound(stick)
+    bound, edge = certain_bound(stick), rule == "edge"
     # At an edge some entries are excused, and more by FEW_BOUNDS, of two kinds in each group.
     bound, excused = (FEW_BOUNDS * bound, 2 * FEW_ENTRIES * len(stick.groups)) if edge else (bound, 0)
     for null, answer in nulls:
@@ -87,7 +92,7 @@ def _passed(
         # An edge excuses a few entries, and is asked by its own rule.
         if any(not (edge and few(stick, defect)) for defect in errors):
             continue
-        if edge and garbage(stick, answer):
+        if rule != "errors" and garbage(stick, answer):
             continue
         yield Vacuous(check, null, _right(stick, answer) or _small(stick, answer, null))
 
@@ -108,7 +113,8 @@ def _small(stick: Yardstick, answer: Array, null: str) -> str:
         return SIZE
     if null == OTHER_ROW and bool((off <= stick.error[known]).all()):
         return ALIKE
-    if bool((truth < stick.form.smallest_normal).all()):
+    missed = off > stick.strict[known]
+    if missed.any() and bool((truth < stick.form.smallest_normal)[missed].all()):
         return UNDERFLOW
     return BELOW if bool((truth <= stick.error[known]).all()) else ""
 

@@ -13,7 +13,18 @@ from functools import partial
 
 from torch import Generator
 
-from harness import Contract, Exhaustive, Implementation, Ladder, Regime, Sample, Suite, Variant, above
+from harness import (
+    Blind,
+    Contract,
+    Exhaustive,
+    Implementation,
+    Ladder,
+    Regime,
+    Sample,
+    Suite,
+    Variant,
+    above,
+)
 from harness.sample import Shape
 from harness.suite import Shapes
 from suites.examples.linear_cross_entropy import EXAMPLES, IDENTITIES
@@ -225,6 +236,13 @@ SUITE = Suite(
         float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True, contract=INDEX),
         *KNOWN_BAD,
+    ),
+    blind=(
+        Blind(
+            "a feature common to all classes, of 2^16 in float32, rounds the logits by their differences",
+            check="ladder common: *",
+            null=("zeros", "the constant log C", "the sign flipped", "another row's"),
+        ),
     ),
     examples=EXAMPLES,
     identities=IDENTITIES,

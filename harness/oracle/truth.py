@@ -9,6 +9,8 @@ trap: the floor of the strict rule looks at gradients *before* reduction, so `ro
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -21,6 +23,7 @@ from harness.oracle.reduction import Array, exact_pair_sum, exact_sum, pair_quot
 
 Tier = Literal["B0", "B1"]
 FLOAT64_ROUNDOFF = 2.0**-53
+LARGEST = sys.float_info.max
 # Sum, quotient and product with the row factor: one rounding each, the factor's own two besides.
 REDUCTION_ROUNDOFFS = 4.0
 # The same with pairs: sums and quotients are right to 2^-106, the product of pairs to 2^-102; measured
@@ -122,22 +125,24 @@ def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) 
     from_above = 1.0 if upstream is None or reduction == "none" else float(upstream[0])
     factor_tail = 0.0
     value_tail = rows.loss_tails
+    row_sensitivities = _bounded(rows.sensitivities, rows.tier)
     if reduction == "none":
         row_factor = np.ones(count) if upstream is None else upstream
         value: Array = rows.losses
-        sensitivity: Array = rows.sensitivities
+        sensitivity: Array = row_sensitivities
     else:
         total, total_tail = exact_pair_sum(rows.losses, rows.loss_tails)
-        sensitivity = np.asarray(exact_sum(rows.sensitivities))
+        divided_by = 1.0
         if reduction == "mean":
             denominator = exact_pair_sum(rows.denominator, None)
             total, total_tail = pair_quotient((total, total_tail), denominator)
             if denominator[0] == 0 and options.get("empty_mean") == "zero":
                 total, total_tail = 0.0, 0.0
-            sensitivity = np.asarray(quotient(float(sensitivity), abs(denominator[0])))
+            divided_by = abs(denominator[0])
             factor, factor_tail = pair_quotient((from_above, 0.0), denominator)
         else:
             factor = from_above
+        sensitivity = _bounded(np.asarray(_summed(row_sensitivities, divided_by)), rows.tier)
         value, row_factor = np.asarray(total), np.full(count, factor)
         value_tail = None if rows.loss_tails is None else np.asarray(total_tail, dtype=np.float64)
     row_factor = np.asarray(row_factor, dtype=np.float64)
@@ -149,7 +154,10 @@ def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) 
             )
         else:
             gradients[name] = _scaled(entries, row_factor)
-    sensitivities = {name: _scaled(n, np.abs(row_factor)) for name, n in rows.gradient_sensitivities.items()}
+    sensitivities = {
+        name: _bounded(_scaled(n, np.abs(row_factor)), rows.tier)
+        for name, n in rows.gradient_sensitivities.items()
+    }
     for name, products in rows.shared.items():
         gradients[name], sensitivities[name], tail = products.summed(row_factor, factor_tail)
         if tail is not None:
@@ -177,6 +185,22 @@ def reduced(rows: RowTruth, options: Mapping[str, Any], upstream: Array | None) 
         },
         shared=frozenset(rows.shared),
     )
+
+
+def _summed(sensitivities: Array, denominator: float) -> float:
+    """Returns the sum over a denominator, also where the sum is beyond the largest float64 and it is not."""
+    total = exact_sum(sensitivities)
+    if not math.isinf(total):
+        return quotient(total, denominator)
+    return quotient(exact_sum(sensitivities * 2.0**-128), denominator) * 2.0**128
+
+
+def _bounded(sensitivities: Array, tier: Tier) -> Array:
+    """Returns sensitivities of float64 with what is beyond the largest number put at it.
+
+    An infinite one would make every answer right. It is a few times the size of inputs or truth at most.
+    """
+    return sensitivities if tier == "B0" else np.minimum(sensitivities, LARGEST)
 
 
 def _ordered(one: Array, other: Array) -> tuple[Array, Array]:

@@ -1,141 +1,40 @@
 """Where does it break? Each ladder of the suite is climbed to its first failing value.
 
-A rung fails when a finding of severity error appears (question "failure") or when a gradient is
-returned as 0 that is a normal number (question "dead_gradient"). The first failing pair of rungs is
-bisected; where it blows up later than it first fails, that value is found as well, and so are the first
-failing loss and gradient. Where a loss has several gradients each has its own number
-(`gradient_fails_scale/variance`, `first_dead_gap/weight`) and the plain one is the lowest of them. In 16
-bits the suite's exhaustive questions follow. A climb ends where an implementation has no answer; a note says
-where, and want of memory is the status of the whole. The trap: failure need not be monotone, so the number
-is the first failing value *met on the way up*, and the rungs below it were seen to be right.
+A rung fails when a finding of severity error appears; on a ladder of the question "dead_gradient" a
+gradient that is returned as 0 and is a normal number has a number of its own. The first failing pair of
+rungs is bisected (`harness.probes.climb`); where it blows up later than it first fails, that value is found
+as well, and so are the first failing loss and gradient. Where a loss has several gradients each has its own
+number (`gradient_fails_scale/variance`, `first_dead_gap/weight`) and the plain one is the lowest of them.
+In 16 bits the suite's exhaustive questions follow. A climb ends where an implementation has no answer; a
+note says where, and want of memory is the status of the whole. Every rung that was answered is put to null
+answers (`harness.vacuity`). The trap: failure need not be monotone, so the number is the first failing
+value *met on the way up*, and the rungs below it were seen to be right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-
-import torch
+from dataclasses import replace
 
 from harness.block import Answer, OpenBlock
 from harness.calling import Bound, admission, failure
-from harness.columns import gradient_in, of_gradient
-from harness.inputs import dtype_named
-from harness.judge import Defect
-from harness.observation import Observation, observe
+from harness.columns import of_gradient
+from harness.probes.climb import (
+    BLOWING_UP,
+    FAILING,
+    LOSS_FAILING,
+    OTHERWISE,
+    Climb,
+    Event,
+    dying,
+    gradient_failing,
+    written,
+)
 from harness.probes.exhaustive import all_values, every_value
 from harness.regime import Ladder
 from harness.results import Finding, Status
-from harness.sample import Shape
 from harness.standard import Standard
-from harness.units import count, number
-
-NAME = "overflow"
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something a climb looks for: the number it gives, and which findings are it."""
-
-    prefix: str
-    is_met: Callable[[Defect | Finding], bool]
-
-
-NONFINITE = ("spurious_nan", "spurious_overflow", "nan_leak")
-FAILING = Event("first_failing", lambda f: f.severity == "error")
-BLOWING_UP = Event("first_nonfinite", lambda f: f.kind in NONFINITE)
-LOSS_FAILING = Event("loss_fails", lambda f: f.severity == "error" and f.group == "loss")
-
-
-def gradient_failing(tensor: str) -> Event:
-    """Returns the event of an error in the gradient of one input."""
-    return Event("gradient_fails", lambda f: f.severity == "error" and gradient_in(f.group) == tensor)
-
-
-def dying(tensor: str) -> Event:
-    """Returns the event of a gradient of one input that is 0 and should not be."""
-    return Event("first_dead", lambda f: f.kind == "dead_gradient" and gradient_in(f.group) == tensor)
-
-
-class Climb:
-    """One implementation on one ladder; callables are shared between rungs of equal options."""
-
-    def __init__(self, block: OpenBlock, name: str, ladder: Ladder, callables: dict[str, Bound]) -> None:
-        self._block, self._name, self._ladder, self._callables = block, name, ladder, callables
-        self._seen: dict[float, Observation] = {}
-        self._wrong: dict[float, tuple[Defect | Finding, ...]] = {}
-        # The value without an answer, with status and reason: what lies above was not seen.
-        self.unanswered: tuple[float, Status, str] | None = None
-        self._finfo = torch.finfo(dtype_named(block.case.dtype))
-
-    @property
-    def lowest(self) -> Standard | None:
-        """The standard of the lowest rung; None of a ladder that has none in this dtype."""
-        value = next(iter(self._ladder.rungs(self._finfo)), None)
-        return None if value is None else self._block.rung(self._ladder, value, self._name)
-
-    @property
-    def differentiated(self) -> tuple[str, ...]:
-        """The inputs whose gradients are asked for on this ladder."""
-        return () if self.lowest is None else self.lowest.sample.gradients
-
-    def first(self, event: Event) -> float | None:
-        """Returns the first value at which an event is met on the way up."""
-        skip = self._block.suite.implementation(self._name).skip
-        below: float | None = None
-        for value in self._ladder.rungs(self._finfo):
-            if self._ladder.counts and skip and (why := skip(self._ladder.shape(value, Shape(1, 1)))):
-                self.unanswered = value, "skipped", why
-                return None
-            seen = self._asked(value)
-            if seen.status != "ok":
-                self.unanswered = value, seen.status, seen.reason
-                return None
-            if self._met(value, event):
-                return self._bisected(below, value, event)
-            below = value
-        return None
-
-    def _met(self, value: float, event: Event) -> bool:
-        if value not in self._wrong:
-            seen = self._asked(value)
-            self._wrong[value] = (*seen.defects, *seen.findings)
-        return any(map(event.is_met, self._wrong[value]))
-
-    def finding(self, value: float, event: Event) -> Finding:
-        """Returns what met an event at a value, on the ladder and with its witness: one costs a proof."""
-        seen, stand = self._asked(value), self._block.rung(self._ladder, value, self._name)
-        met = next(f for f in (*seen.described(stand, NAME), *seen.findings) if event.is_met(f))
-        return _on_ladder(self._ladder, value, met)
-
-    def _bisected(self, below: float | None, above: float, event: Event) -> float:
-        resolution, relative = self._ladder.resolution, self._ladder.relative
-        if below is not None and (resolution or relative):
-            while above - below > max(resolution, relative * above):
-                # Roots apart, since the product of two sizes may overflow.
-                middle = below**0.5 * above**0.5 if above > 4 * below > 0 else below + (above - below) / 2
-                if self._ladder.counts:
-                    middle = float(int(middle))
-                if self._met(middle, event):
-                    above = middle
-                else:
-                    below = middle
-        return above
-
-    def _asked(self, value: float) -> Observation:
-        if value not in self._seen:
-            stand = self._block.rung(self._ladder, value, self._name)
-            # Options hold tensors of the rung's class count; equal ones share a callable and artefact.
-            key = repr(sorted(stand.options.items(), key=lambda item: item[0]))
-            if key not in self._callables:
-                self._callables[key] = self._block.bound_for(
-                    self._name, stand.options, any_shape=True, variant=self._ladder.variant
-                )
-            case = self._block.case
-            self._seen[value] = observe(
-                self._callables[key], stand, case.dtype, case.device, NAME, described_defects=False
-            )
-        return self._seen[value]
+from harness.vacuity import Rule
 
 
 def overflow(block: OpenBlock, name: str) -> Answer:
@@ -144,20 +43,19 @@ def overflow(block: OpenBlock, name: str) -> Answer:
     findings: list[Finding] = []
     callables: dict[str, Bound] = {}
     unanswered: list[tuple[str, Status, str]] = []
-    held: list[tuple[str, Standard, bool]] = []
+    held: list[tuple[str, Standard, Rule]] = []
     for ladder in block.suite.ladders:
         if not _is_asked(block, name, ladder):
             continue
         climb = Climb(block, name, ladder, callables)
         try:
-            if climb.lowest is not None:
-                held.append((f"ladder {ladder.name}", climb.lowest, False))
             for column, value, told in _climbed(climb, ladder):
                 numbers[column] = value
                 findings += () if told is None else (climb.finding(value, told),)
+            held += climb.held
             if climb.unanswered is not None:
                 end, status, reason = climb.unanswered
-                unanswered.append((f"ladder {ladder.name} from {_written(ladder, end)} on", status, reason))
+                unanswered.append((f"ladder {ladder.name} from {written(ladder, end)} on", status, reason))
         except Exception as error:
             failed, reason = failure(error)
             return Answer(failed or "error", reason, tuple(findings), numbers)
@@ -169,7 +67,7 @@ def overflow(block: OpenBlock, name: str) -> Answer:
             unanswered.append((f"exhaustive {exhaustive.name}", *refused))
         values = all_values(block, name, exhaustive)
         if values is not None:
-            held.append((f"exhaustive {exhaustive.name}", values, False))
+            held.append((f"exhaustive {exhaustive.name}", values, "errors"))
     with block.ledger.spending("judging"):
         notes = block.coarse_vacuity(held)
     words: dict[Status, str] = {"out_of_memory": "out of memory"}
@@ -200,6 +98,9 @@ def _climbed(climb: Climb, ladder: Ladder) -> Iterator[tuple[str, float, Event |
     """
     if ladder.question == "dead_gradient":
         yield from _of_gradients(climb, ladder, dying, told=True)
+        value = climb.first(OTHERWISE)
+        if value is not None:
+            yield f"{OTHERWISE.prefix}_{ladder.name}", value, OTHERWISE
         return
     for event in (FAILING, BLOWING_UP, LOSS_FAILING):
         value = climb.first(event)
@@ -222,21 +123,6 @@ def _of_gradients(
     if len(events) > 1:
         for tensor, value in values.items():
             yield of_gradient(column, tensor), value, None
-
-
-def _on_ladder(ladder: Ladder, value: float, met: Finding) -> Finding:
-    return Finding(
-        met.kind,
-        met.severity,
-        NAME,
-        f"ladder {ladder.name}",
-        f"from {ladder.names} = {_written(ladder, value)} on: {met.group}: {met.message}",
-        {"ladder": ladder.name, "value": float(value).hex(), **met.witness},
-    )
-
-
-def _written(ladder: Ladder, value: float) -> str:
-    return count(value) if ladder.counts else number(value, 4)
 
 
 def _distinct(findings: list[Finding]) -> list[Finding]:

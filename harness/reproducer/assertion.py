@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from harness.errors import unknown
+from harness.garbage import OPERATIONS, sharpened
 from harness.judge import Yardstick
+from harness.metrics import PRODUCT_BLOCK
 from harness.outcome import KINDS
 from harness.reproducer.reproduction import EXHAUSTIVE, NoReproducerError, Reproduction
 from harness.reproducer.scene import Scene
@@ -32,6 +34,7 @@ NUMERIC = "number"
 SPLIT = "loss_gradient_split"
 # What a finding is about when it is about no number; anything else a question asserts by itself.
 WHOLE_CALL = ("raises", "shape", "overwrites", "no_gradient", SPLIT)
+UNCOMPUTED = f"What 16-bit rounding explains: 2 ulp + {OPERATIONS:g} (4 + log2 C) u N, u that of the dtype."
 
 
 def about(finding: Finding) -> str:
@@ -154,9 +157,14 @@ def number(scene: Scene, *, stand: Standard | None = None, source: str = "") -> 
     place, stick = found.place, _stick(stand, found.tensor)
     entry, words = _entry(stand, found.tensor, place, source)
     exact, tail = float(stick.truth[place]), 0.0 if stick.tail is None else float(stick.tail[place])
-    summed = found.tensor == "loss" or found.tensor in stand.sample.shared
-    lenient = retold(found.finding) and found.finding.severity == "error" and not _within(found, stick)
-    allowed = float(np.fmax(stick.strict, stick.error)[place] if lenient else stick.strict[place])
+    by_product = found.tensor in stand.sample.shared
+    summed = found.tensor == "loss" or by_product
+    is_error = found.finding.severity == "error"
+    uncomputed = is_error and stick.form.precision < 24 and _within(found, stick)
+    lenient = is_error and retold(found.finding) and not uncomputed
+    judging = sharpened(stick) if uncomputed else stick
+    widest = lenient or uncomputed
+    allowed = float(np.fmax(judging.strict, judging.error)[place] if widest else stick.strict[place])
     lines = [
         f"got = float({entry})",
         f"exact = float.fromhex({quoted(short_hex(exact))})  # {exact!r}",
@@ -177,8 +185,9 @@ def number(scene: Scene, *, stand: Standard | None = None, source: str = "") -> 
     test = f"{off} <= allowed"
     if math.isnan(allowed):
         return [*lines, *_assert("got == exact", f"{right}: {means}")]
+    words_of = _bound_in_words(stick, summed=summed, by_product=by_product, lenient=lenient)
     lines += [
-        f"# {_bound_in_words(stick, summed=summed, lenient=lenient)}",
+        f"# {UNCOMPUTED if uncomputed else words_of}",
         f"allowed = float.fromhex({quoted(short_hex(allowed))})  # {allowed:.3g}",
     ]
     if bool(stick.infinite[place]):
@@ -212,7 +221,7 @@ def _stick(stand: Standard, tensor: str) -> Yardstick:
     return stand.gradients[tensor]
 
 
-def _bound_in_words(stick: Yardstick, *, summed: bool, lenient: bool) -> str:
+def _bound_in_words(stick: Yardstick, *, summed: bool, by_product: bool, lenient: bool) -> str:
     form = stick.form
     reduction = ", and 2 + log2 rows more for the reduction" if summed else ""
     if lenient:
@@ -222,7 +231,8 @@ def _bound_in_words(stick: Yardstick, *, summed: bool, lenient: bool) -> str:
             f"u = 2^{roundoff}{reduction}."
         )
     arithmetic = f"u = 2^{round(math.log2(form.arithmetic_roundoff))}"
-    return f"Strict bound 2 ulp + (4 + log2 C) u N of {form.name}, {arithmetic}{reduction}."
+    product = f", and rows / {PRODUCT_BLOCK} for the matrix product" if by_product else ""
+    return f"Strict bound 2 ulp + (4 + log2 C) u N of {form.name}, {arithmetic}{reduction}{product}."
 
 
 def _certificate(found: Reproduction, stand: Standard) -> list[str]:

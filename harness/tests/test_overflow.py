@@ -9,6 +9,7 @@ from functools import reduce
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.autograd import Function
 
 from harness import Contract, Implementation
 from harness.block import OpenBlock
@@ -136,6 +137,46 @@ def test_the_first_dead_gradient_is_met_on_the_rung(dtype):
     assert answer.numbers == {"first_dead_gap": 5.5}
     (found,) = answer.findings
     assert (found.kind, found.group) == ("dead_gradient", "ladder gap")
+
+
+def test_an_error_of_another_kind_on_a_ladder_of_dead_gradients_is_told():
+    answer = climbed(failing(gradient=5.5, by=-1.0), "gap")
+    assert answer.numbers == {"first_failing_gap": 5.5}
+    (found,) = answer.findings
+    assert (found.kind, found.severity, found.group) == ("inaccurate", "error", "ladder gap")
+    loss = climbed(failing(loss=5.5, by=INF), "gap")
+    assert [f.kind for f in loss.findings] == ["spurious_overflow"]
+
+
+class FewSlopes(Function):
+    """Passes rows on; from a number of classes on the slopes off the label are not computed."""
+
+    @staticmethod
+    def forward(ctx, logits, target, classes):
+        ctx.save_for_backward(target)
+        ctx.classes = classes
+        return logits.clone()
+
+    @staticmethod
+    def backward(ctx, upstream):
+        (target,) = ctx.saved_tensors
+        kept = F.one_hot(target, upstream.shape[1]).bool()
+        lost = upstream.shape[1] >= ctx.classes
+        return torch.where(kept, upstream, 0.0) if lost else upstream, None, None
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("limit", [3000, 9001])
+def test_slopes_of_many_classes_that_nobody_computed_are_told_in_16_bits(dtype, limit):
+    def planted(logits, target, reduction="mean"):
+        return F.cross_entropy(FewSlopes.apply(logits, target, limit), target, reduction=reduction)
+
+    answer = climbed(planted, "classes", dtype)
+    assert answer.numbers["gradient_fails_classes"] == limit
+    (found,) = answer.findings
+    assert (found.kind, found.severity) == ("dead_gradient", "error")
+    assert found.message.startswith(f"from classes in a row = {limit:,} on: logits/")
+    assert climbed(F.cross_entropy, "classes", dtype).findings == ()
 
 
 def test_who_raises_on_the_way_up_fails_there():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,6 +33,8 @@ from harness.vacuity import (
 from reports.nulls import sentences, tables
 from reports.records import records
 from suites.cross_entropy import SUITE
+from suites.nll import SUITE as NLL
+from suites.soft_margin import SUITE as SOFT_MARGIN
 
 LOSSGAUGE = Path(sys.executable).with_name("lossgauge")
 HUGE = 1e30
@@ -214,7 +218,43 @@ def test_an_edge_rejects_more_than_another_call_in_16_bits():
     stand = opened(SUITE, dtype="bfloat16", rows=3, classes=1031).standard("native")
     alone = "the one-hot part alone"
     assert alone in {item.null for item in coarsely_vacuous(stand) if not item.declared}
-    assert alone not in {item.null for item in coarsely_vacuous(stand, edge=True)}
+    assert alone not in {item.null for item in coarsely_vacuous(stand, "edge")}
+
+
+def test_a_rung_of_many_classes_rejects_more_than_a_rung_of_scale_in_16_bits():
+    (ladder,) = (item for item in SUITE.ladders if item.name == "classes")
+    stand = opened(SUITE, dtype="bfloat16").rung(ladder, 8192.0, "native")
+    alone = "the one-hot part alone"
+    assert alone in {item.null for item in coarsely_vacuous(stand) if not item.declared}
+    assert alone not in {item.null for item in coarsely_vacuous(stand, "garbage")}
+
+
+@pytest.mark.parametrize(
+    ("suite", "name"),
+    [(SUITE, "native"), (NLL, "native"), (SOFT_MARGIN, "text_sum")],
+    ids=["row", "mean", "sum"],
+)
+def test_sizes_at_the_end_of_float64_leave_no_bound_infinite(suite, name):
+    """The sensitivity of a row, or of their sum, is beyond the largest number; the truth is not."""
+    (ladder,) = (item for item in suite.ladders if item.name == "scale")
+    top = ladder.rungs(torch.finfo(torch.float64))[-1]
+    stand = opened(suite, dtype="float64").rung(ladder, top, name)
+    assert np.isfinite(stand.loss.strict)
+    assert stand.loss.strict < 1e-12 * abs(stand.loss.truth)
+    assert [item for item in coarsely_vacuous(stand) if not item.declared] == []
+
+
+def test_a_rung_that_accepts_a_null_answer_is_said_wherever_it_lies_on_the_ladder():
+    form = SUITE.oracle
+
+    def deaf_above(terms):
+        found = form.sensitivity(terms)
+        return torch.where(found > HUGE, math.inf, found)
+
+    suite = replace(SUITE, oracle=replace(form, sensitivity=deaf_above))
+    notes = overflow(opened(suite), "native").notes
+    assert "ladder scale: loss accepts zeros" in notes["vacuous"]
+    assert "vacuous" not in overflow(opened(SUITE), "native").notes
 
 
 @pytest.fixture(scope="module")

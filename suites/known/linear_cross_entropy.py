@@ -115,7 +115,7 @@ UNDERFLOW = Known(
 UNDERFLOW_ON_THE_WAY_UP = Known(
     ("spurious_nan", "spurious_overflow"),
     probe="overflow",
-    group=("ladder scale", "exhaustive gap"),
+    group=("ladder scale", "ladder gap", "exhaustive gap"),
     reason="unstable on purpose: probabilities underflow before the logarithm",
 )
 ROUNDED_LOGSUMEXP = Known(

@@ -85,6 +85,13 @@ UNSTABLE_CLASSES = Known(
     reason="unstable on purpose: of thousands of classes some probabilities underflow before the logarithm",
     up_to=64,
 )
+UNSTABLE_GAP = Known(
+    "spurious_nan",
+    probe="overflow",
+    dtype="float16",
+    group="ladder gap",
+    reason="unstable on purpose: the other class underflows before the logarithm",
+)
 UNSHIFTED = Known(
     "spurious_nan",
     probe="accuracy",
@@ -134,6 +141,7 @@ SUMMED_LARGE = replace(
     regime=("confident_wrong", "near_overflow"),
     up_to=512,
 )
+SUMMED_MANY = replace(SUMMED_IN_16_BIT, probe="overflow", dtype="float16", group="ladder classes")
 
 COMPOSED = (
     INFINITE,
@@ -164,10 +172,12 @@ LOOP = (
     UNSTABLE,
     UNSTABLE_SCALE,
     UNSTABLE_CLASSES,
+    UNSTABLE_GAP,
     UNSHIFTED,
     ROUNDED_COMPLEMENT,
     DEAD_GAP,
     SUMMED_LARGE,
+    SUMMED_MANY,
     SUMMED_IN_16_BIT,
 )
 OFF_TARGET = ()

@@ -18,7 +18,8 @@ from harness.calling import admission, bind
 from harness.inputs import draw
 from harness.oracle.chunks import one_thread
 from harness.probes.accuracy import accuracy
-from harness.probes.overflow import Climb, overflow
+from harness.probes.climb import Climb
+from harness.probes.overflow import overflow
 from harness.pytest_examples import example_call
 from harness.sample import Shape
 from harness.trial import DTYPES, Case

@@ -63,7 +63,7 @@ def _judged(
     rebound: bool = False,
 ) -> list[Finding]:
     stand = interview.standard_of(edge, sample, options)
-    interview.holds(stand, edge=True)
+    interview.holds(stand, "edge")
     bound = interview.bound_at(options) if rebound else interview.bound
     case = interview.case
     seen = interview.answered(observe(bound, stand, case.dtype, case.device, NAME, described_defects=False))

@@ -26,6 +26,7 @@ from harness.probes.settings import settings_kept
 from harness.results import Finding
 from harness.sample import Sample, Shape
 from harness.standard import Standard, standard
+from harness.vacuity import Rule
 
 NAME = "protocol"
 Asking = Callable[["Interview"], list[Finding]]
@@ -63,8 +64,8 @@ class Interview:
         self.case = block.case
         self.stand = block.standard(name)
         self.question = ""
-        # What answers were held against, by standard, and whether at an edge: (question, standard, edge).
-        self.held: dict[tuple[int, bool], tuple[str, Standard, bool]] = {}
+        # What answers were held against, and what was told there: (question, standard, rule).
+        self.held: dict[tuple[int, Rule], tuple[str, Standard, Rule]] = {}
         # What the first call changes for good would look unchanged to every later look.
         with settings_kept():
             self.plain = judged(self.observed(self.stand), self.stand, NAME)
@@ -142,9 +143,9 @@ class Interview:
         self.holds(stand)
         return news(stand, NAME, loss=loss, gradients=gradients)
 
-    def holds(self, stand: Standard, *, edge: bool = False) -> None:
+    def holds(self, stand: Standard, rule: Rule = "errors") -> None:
         """Notes that an answer to the present question is held against a standard."""
-        self.held.setdefault((id(stand), edge), (self.question, stand, edge))
+        self.held.setdefault((id(stand), rule), (self.question, stand, rule))
 
     def plain_gradients(self, upstream: Tensor | None = None) -> Mapping[str, Array]:
         """Returns the plain gradients, scaled to another upstream gradient where one is given.
