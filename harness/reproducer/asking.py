@@ -7,9 +7,10 @@ trap: a place names a row of the whole batch, so it moves when rows are left out
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any, Protocol
 
 import torch
@@ -17,9 +18,10 @@ import torch
 from harness.block import OpenBlock
 from harness.calling import Bound
 from harness.discovery import Selection
+from harness.garbage import garbage
 from harness.implementation import Implementation
 from harness.inputs import draw_exhaustive
-from harness.observation import observe
+from harness.observation import Observation, compared_with, observe
 from harness.reproducer.reproduction import EXHAUSTIVE, NoReproducerError, Reproduction
 from harness.reproducer.retelling import Retelling, Rows, cut, row_of
 from harness.reproducer.running import ended
@@ -29,6 +31,7 @@ from harness.sample import Sample
 from harness.standard import Standard, standard
 from harness.suite import Suite
 from harness.trial import Trial
+from harness.witness import described
 
 # Batches up to this many rows are searched row by row before they are halved.
 SINGLES = 64
@@ -100,6 +103,7 @@ class ByObservation(_Search):
         self._options: Mapping[str, Any]
         self._unit_upstream = question.startswith(EXHAUSTIVE)
         on_ladder = "ladder" in finding.witness
+        self._counts = False
         if on_ladder and self._implementation.compiled:
             # A ladder asks for one artefact over all shapes.
             prepare = partial(torch.compile, dynamic=True)
@@ -110,6 +114,7 @@ class ByObservation(_Search):
             self._sample, self._options = draw_exhaustive(exhaustive, trial.case, suite)
         elif on_ladder:
             ladder = next(one for one in suite.ladders if one.name == finding.witness["ladder"])
+            self._counts = ladder.counts
             value = float.fromhex(finding.witness["value"])
             self._variant = ladder.variant or self._variant
             stand = block.rung(ladder, value, trial.implementation)
@@ -142,8 +147,16 @@ class ByObservation(_Search):
         except TOO_FEW_ROWS:
             return None  # Options or oracle that need the whole batch: this one cannot be made smaller.
         seen = observe(self._bound, stand, case.dtype, case.device, self._finding.probe)
-        same = next((f for f in seen.findings if _same(f, self._finding)), None)
+        told = chain(seen.findings, self._uncomputed(stand, seen))
+        same = next((f for f in told if _same(f, self._finding)), None)
         return None if same is None else self._reproduction(kept, stand, same, again=True)
+
+    def _uncomputed(self, stand: Standard, seen: Observation) -> Iterator[Finding]:
+        """Yields the garbage of an answer on a ladder of rows or classes, where it is an error."""
+        if self._counts:
+            for tensor, stick, got in compared_with(stand, seen):
+                for defect in garbage(stick, got):
+                    yield described(defect, stick, got, stand, self._finding.probe, tensor)
 
     def unseen(self, kept: list[int]) -> Reproduction:
         """Returns the finding as it was stored."""

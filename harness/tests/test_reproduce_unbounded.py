@@ -6,6 +6,7 @@ import pytest
 
 from harness.block import OpenBlock
 from harness.probes.accuracy import accuracy
+from harness.probes.overflow import overflow
 from harness.probes.protocol.probe import protocol
 from harness.reproducer.running import Ended, ended
 from harness.reproducer.script import script
@@ -13,6 +14,7 @@ from harness.reproducer.search import reproduced
 from harness.trial import Case, Trial
 from suites.kl_div import SUITE as DIVERGENCE
 from suites.l1 import SUITE as ABSOLUTE
+from suites.softmax_focal import SUITE as FOCAL
 
 
 @pytest.mark.parametrize(
@@ -42,3 +44,18 @@ def test_the_script_fails_and_passes_with_a_clean_control(suite, case, probe, ki
     assert ended(script(found, identity={}, command="")).failure.startswith(words)
     control = suite.implementation("exact_gradient")
     assert ended(script(found, identity={}, command="", stand_in=control)) == Ended()
+
+
+def test_a_script_of_garbage_on_a_ladder_passes_with_a_right_loss_of_the_same_dtype():
+    """The strict bound would accuse torch's own loss, whose 16-bit slopes are a few roundings off."""
+    case = Case("softmax_focal", "mean", "unit_normal", "float16", "cpu", 64, 10, 1)
+    found_there = overflow(OpenBlock(FOCAL, case, 0), "naive_loop").findings
+    finding = next(f for f in found_there if (f.kind, f.group) == ("inaccurate", "ladder classes"))
+    assert ": logits/off_target: " in finding.message
+    found = reproduced(FOCAL, Trial(case, "naive_loop"), finding, 0)
+    assert found.again
+    text = script(found, identity={}, command="")
+    assert "What 16-bit rounding explains" in text
+    assert ended(text).failure.startswith("gradient of logits[")
+    composed = FOCAL.implementation("composed")
+    assert ended(script(found, identity={}, command="", stand_in=composed)) == Ended()
