@@ -6,7 +6,7 @@ M_k = sum_h |x_h W_kh| + |b_k| is what u multiplies there, and it reaches the lo
 the gradient of logit i as p_i Q sum_{k!=i} p_k (M_i + M_k). Matrix products of K terms add them one after
 another: their error grows as sqrt(K) u with a factor of about one (Higham and Mary 2019; 19 u measured for
 K = 257 in float32), where the judge grants 4 + log2 C. So M, and the terms of W^T g, count 1 + sqrt(K) / 4
-times; sums over rows have 2 + log2 rows + rows / 128 from the judge. Stored in 16 bits the logits lose u |z|,
+times; sums over rows have 2 + log2 rows + rows / 64 from the judge. Stored in 16 bits the logits lose u |z|,
 which is a warning, and an error only beyond u N (`ClosedForm.staged`): a fused form, whose logits never leave
 float32, shows what that costs. The trap: a row that does not count may hold NaN, and in the sum over rows
 0 * NaN would poison every parameter.
