@@ -39,7 +39,7 @@ METHOD = (
     "0 times anything counts 0 where the contract says the term is left out, and what has no limit is "
     "undefined, where only NaN is right.",
     "Strict rule: |y^ - y| <= 2 ulp(y) + (4 + log2 C) u_a N for the loss and every gradient entry, with "
-    "2 + log2 rows more for a reduced loss, and rows / 64 besides for a gradient that a matrix product sums "
+    "2 + log2 rows more for a reduced loss, and rows / 128 besides for a gradient that a matrix product sums "
     "over the rows; u_a = 2^-24 for 16-bit dtypes. Broken is a finding; it is an error when also "
     "|y^ - y| > s (4 + log2 C) u max(1, |y|), s = 8 for 32 and 64 bit, 1 for 16 bit, else a warning.",
     "N is shift-normalised: differences to the row's other logits, not the logits, multiply u. The distances "

@@ -90,8 +90,8 @@ def rounds_to_infinity(values: Array, form: Format) -> NDArray[np.bool_]:
     return np.asarray(np.abs(values) >= form.largest + half_step)
 
 
-# A matrix product adds blocks of its terms, one block after another, of some tens or hundreds.
-PRODUCT_BLOCK = 64
+# A matrix product adds blocks of its terms, one block after another, of some hundreds.
+PRODUCT_BLOCK = 128
 
 
 def strict_bound(
@@ -108,7 +108,7 @@ def strict_bound(
 
     Where a matrix product adds them (`by_product`) it is rows / PRODUCT_BLOCK more: equal blocks round
     alike, so their errors add up (Blanchard, Higham and Mary 2020: b + n / b for blocks of b; torch 2.13.0
-    is off by 446 u N at 131,072 rows on one thread and by about 230 at 13,107 on two, on one CPU of two).
+    is off by 446 u N at 131,072 rows on one thread, on one CPU of two).
     `rounding` is the oracle's own error in units of N; it matters for float64 alone. NaN where the truth is
     not finite.
     """

@@ -129,6 +129,11 @@ class Sample:
         return self.mapped(some)
 
     @property
+    def products(self) -> tuple[str, ...]:
+        """Shared matrices: a matrix product sums their gradients over the rows, one of a vector is a sum."""
+        return tuple(name for name in self.shared if self[name].dim() > 1)
+
+    @property
     def shape(self) -> Shape:
         """Rows and classes; an element-wise loss has as many rows and entries as its first tensor."""
         first = self.tensors[0]

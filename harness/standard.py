@@ -182,7 +182,7 @@ def _gradient_sticks(stand: Standard, truth: Truth) -> dict[str, Yardstick]:
             classes=entries_per_row(stand.sample, stand.row_inputs),
             rows=len(truth.row_losses) if shared else 1,
             rounding=truth.rounding_of(name),
-            by_product=shared,
+            by_product=name in stand.sample.products,
             groups=grouping.names,
             labels=grouping.labels,
             scale=scale,

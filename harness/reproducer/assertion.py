@@ -157,8 +157,8 @@ def number(scene: Scene, *, stand: Standard | None = None, source: str = "") -> 
     place, stick = found.place, _stick(stand, found.tensor)
     entry, words = _entry(stand, found.tensor, place, source)
     exact, tail = float(stick.truth[place]), 0.0 if stick.tail is None else float(stick.tail[place])
-    by_product = found.tensor in stand.sample.shared
-    summed = found.tensor == "loss" or by_product
+    summed = found.tensor == "loss" or found.tensor in stand.sample.shared
+    by_product = found.tensor in stand.sample.products
     is_error = found.finding.severity == "error"
     uncomputed = is_error and stick.form.precision < 24 and _within(found, stick)
     lenient = is_error and retold(found.finding) and not uncomputed

@@ -233,7 +233,7 @@ def test_a_matrix_product_adds_a_rounding_for_every_block_of_rows(rows):
     for form in FORMATS.values():
         plain = strict_bound(truth, sensitivity, form, 2, rows, 0.0)
         product = strict_bound(truth, sensitivity, form, 2, rows, 0.0, by_product=True)
-        expected = rows / 64 * form.arithmetic_roundoff * sensitivity
+        expected = rows / 128 * form.arithmetic_roundoff * sensitivity
         np.testing.assert_allclose(product - plain, expected, rtol=1e-6)
 
 

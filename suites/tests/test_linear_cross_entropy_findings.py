@@ -12,6 +12,7 @@ from harness import Implementation, Variant
 from harness.block import OpenBlock
 from harness.calling import admission
 from harness.probes.accuracy import accuracy
+from harness.probes.determinism import determinism
 from harness.probes.identity import identity
 from harness.probes.memory import memory
 from harness.probes.overflow import overflow
@@ -111,6 +112,28 @@ def test_the_chunked_form_adds_up_frequent_labels_one_by_one():
     default, chunked = (overflow(opened(dtype="float32"), name) for name in ("native", "native_chunked"))
     assert "first_failing_rows" not in default.numbers
     assert 1000 < chunked.numbers["first_failing_rows"] < 1 << 17
+
+
+def loses_the_last_row(hidden, linear_weight, target, linear_bias=None, reduction="mean"):
+    """With several threads the last row does not reach the gradient of the weights."""
+    if torch.get_num_threads() > 1:
+        kept, lost = F.linear(hidden[:-1], linear_weight), F.linear(hidden[-1:], linear_weight.detach())
+        logits = torch.cat([kept, lost])
+    else:
+        logits = F.linear(hidden, linear_weight)
+    return F.cross_entropy(logits, target, reduction=reduction)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_row_that_threads_lose_in_the_weights_is_told_and_a_product_in_other_parts_is_not(seed, dtype):
+    block = opened(dtype=dtype, seed=seed, suite=SUITE.extended(Implementation(loses_the_last_row)))
+    answer = determinism(block, "loses_the_last_row")
+    (found,) = answer.findings
+    assert (found.kind, found.group) == ("nondeterministic", "threads")
+    assert "linear_weight" in found.message
+    for name in ("native", "exact_gradient"):
+        assert not serious(determinism(block, name))
 
 
 def test_a_second_backward_through_the_chunked_form_is_refused_not_wrong():
