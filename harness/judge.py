@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics import Format, error_bound, rounds_to_infinity, strict_bound, ulp
+from harness.metrics import Format, Terms, error_bound, rounds_to_infinity, strict_bound, ulp
 from harness.oracle.reduction import Array
 from harness.results import Severity
 
@@ -97,11 +97,9 @@ def yardstick(
     truth: Array,
     sensitivity: Array,
     form: Format,
+    terms: Terms,
     *,
-    classes: int,
-    rows: int,
-    rounding: float,
-    by_product: bool = False,
+    rounding: float = 0.0,
     groups: tuple[str, ...],
     labels: NDArray[np.int8] | None = None,
     scale: Array | float = 1.0,
@@ -116,13 +114,13 @@ def yardstick(
 
     An error of severity error is beyond `forgiven` times the sensitivity besides (`ClosedForm.staged`).
     """
-    error = error_bound(truth, form, classes, rows, scale)
+    error = error_bound(truth, form, terms, scale)
     if forgiven:
         with np.errstate(over="ignore"):
             error = error + forgiven * sensitivity
     return Yardstick(
         truth=truth,
-        strict=strict_bound(truth, sensitivity, form, classes, rows, rounding, by_product=by_product) + floor,
+        strict=strict_bound(truth, sensitivity, form, terms, rounding) + floor,
         error=error,
         spacing=ulp(truth, form),
         sensitivity=sensitivity,

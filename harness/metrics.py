@@ -94,38 +94,48 @@ def rounds_to_infinity(values: Array, form: Format) -> NDArray[np.bool_]:
 PRODUCT_BLOCK = 128
 
 
-def strict_bound(
-    truth: Array,
-    sensitivity: Array,
-    form: Format,
-    classes: int,
-    rows: int,
-    rounding: float,
-    *,
-    by_product: bool = False,
-) -> Array:
-    """Returns the strict bound; `rows` > 1 adds 2 + log2 rows for a pairwise reduction.
+@dataclass(frozen=True)
+class Terms:
+    """What is added up to one entry: `classes` entries of a row, and so many `rows` where it is reduced.
 
-    Where a matrix product adds them (`by_product`) it is rows / PRODUCT_BLOCK more: equal blocks round
-    alike, so their errors add up (Blanchard, Higham and Mary 2020: b + n / b for blocks of b; torch 2.13.0
-    is off by 446 u N at 131,072 rows on one thread, on one CPU of two).
+    Where a matrix product adds the rows (`by_product`), equal blocks round alike, so their errors add up
+    (Blanchard, Higham and Mary 2020: b + n / b for blocks of b; torch 2.13.0 is off by 446 u N at 131,072
+    rows on one thread, on one CPU of two).
+    """
+
+    classes: int
+    rows: int = 1
+    by_product: bool = False
+
+    @property
+    def depth(self) -> float:
+        """The roundings that a sensible evaluation pays: 4 + log2 C, and 2 + log2 rows to reduce."""
+        reduction = 2 + math.log2(self.rows) if self.rows > 1 else 0
+        return 4 + math.log2(max(self.classes, 1)) + reduction
+
+    @property
+    def roundings(self) -> float:
+        """The depth, and rows / PRODUCT_BLOCK more where a matrix product adds the rows."""
+        return self.depth + (self.rows / PRODUCT_BLOCK if self.by_product else 0)
+
+
+def strict_bound(
+    truth: Array, sensitivity: Array, form: Format, terms: Terms, rounding: float = 0.0
+) -> Array:
+    """Returns the strict bound of entries of these terms.
+
     `rounding` is the oracle's own error in units of N; it matters for float64 alone. NaN where the truth is
     not finite.
     """
-    terms = depth(classes, rows) + (rows / PRODUCT_BLOCK if by_product else 0)
+    units = terms.roundings * form.arithmetic_roundoff + rounding
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(2 * ulp(truth, form) + (terms * form.arithmetic_roundoff + rounding) * sensitivity)
+        return np.asarray(2 * ulp(truth, form) + units * sensitivity)
 
 
-def error_bound(truth: Array, form: Format, classes: int, rows: int, scale: Array | float = 1.0) -> Array:
+def error_bound(truth: Array, form: Format, terms: Terms, scale: Array | float = 1.0) -> Array:
     """Returns the bound beyond which a broken strict rule is an error; `scale` undoes a reduction."""
-    terms = form.error_factor * depth(classes, rows)
-    return np.asarray(terms * form.roundoff * np.maximum(scale, np.abs(truth)))
-
-
-def depth(classes: int, rows: int) -> float:
-    """Returns the roundings that a sensible evaluation pays: 4 + log2 C, and 2 + log2 rows to reduce."""
-    return 4 + math.log2(max(classes, 1)) + (2 + math.log2(rows) if rows > 1 else 0)
+    units = form.error_factor * terms.depth * form.roundoff
+    return np.asarray(units * np.maximum(scale, np.abs(truth)))
 
 
 @dataclass(frozen=True)

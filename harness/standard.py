@@ -22,7 +22,7 @@ from torch import Tensor
 from harness.inputs import element_options
 from harness.judge import Yardstick, group_labels, yardstick
 from harness.ledger import Ledger
-from harness.metrics import FORMATS, Format
+from harness.metrics import FORMATS, Format, Terms
 from harness.oracle import cycle
 from harness.oracle.autograd import Reference
 from harness.oracle.ball import Ball, enclosure
@@ -133,8 +133,7 @@ def standard(
         truth.value,
         truth.value_sensitivity,
         form,
-        classes=entries_per_row(sample, inputs),
-        rows=truth.reduced_rows,
+        Terms(entries_per_row(sample, inputs), truth.reduced_rows),
         rounding=truth.rounding,
         groups=("loss",),
         is_loss=True,
@@ -179,10 +178,12 @@ def _gradient_sticks(stand: Standard, truth: Truth) -> dict[str, Yardstick]:
             gradient,
             truth.gradient_sensitivities[name],
             stand.loss.form,
-            classes=entries_per_row(stand.sample, stand.row_inputs),
-            rows=len(truth.row_losses) if shared else 1,
+            Terms(
+                entries_per_row(stand.sample, stand.row_inputs),
+                len(truth.row_losses) if shared else 1,
+                by_product=name in stand.sample.products,
+            ),
             rounding=truth.rounding_of(name),
-            by_product=name in stand.sample.products,
             groups=grouping.names,
             labels=grouping.labels,
             scale=scale,

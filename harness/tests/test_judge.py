@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from harness import Implementation
 from harness.block import OpenBlock
 from harness.judge import Defect, group_labels, judge, yardstick
-from harness.metrics import FORMATS
+from harness.metrics import FORMATS, Terms
 from harness.observation import observe
 from harness.outcome import KINDS
 from harness.probes.accuracy import accuracy
@@ -36,10 +36,10 @@ LABELS = (np.arange(10) % 3 == 0).astype(np.int8)
 
 def stick_of(truth, *, dtype="float32", is_loss=False, **given):
     truth = np.asarray(truth, dtype=np.float64)
-    settings = {"classes": 1, "rows": 1, "rounding": 0.0, "labels": LABELS[: len(truth)], "groups": GROUPS}
+    settings = {"labels": LABELS[: len(truth)], "groups": GROUPS}
     with np.errstate(invalid="ignore"):
         sensitivity = np.nan_to_num(np.abs(truth))
-    return yardstick(truth, sensitivity, FORMATS[dtype], is_loss=is_loss, **{**settings, **given})
+    return yardstick(truth, sensitivity, FORMATS[dtype], Terms(1), is_loss=is_loss, **{**settings, **given})
 
 
 def planted(place, truth_there, got_there, **given):

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from harness.judge import judge, yardstick
-from harness.metrics import FORMATS, bits, error_bound, rounds_to_infinity, strict_bound, ulp
+from harness.metrics import FORMATS, Terms, bits, error_bound, rounds_to_infinity, strict_bound, ulp
 
 INF, NAN = math.inf, math.nan
 SIXTEEN = ("float16", "bfloat16")
@@ -88,7 +88,7 @@ def test_ulp_doubles_exactly_at_a_power_of_two(exponent, form):
 @pytest.mark.parametrize("value", [INF, -INF, NAN])
 def test_no_spacing_bound_or_number_of_bits_is_invented_for_what_is_not_finite(value, form):
     assert math.isnan(one(ulp, value, form))
-    assert math.isnan(strict_bound(np.array([value]), np.array([1.0]), form, 10, 1, 0.0)[0])
+    assert math.isnan(strict_bound(np.array([value]), np.array([1.0]), form, Terms(10))[0])
     assert one(rounds_to_infinity, value, form) == math.isinf(value)
     assert math.isnan(one(bits, NAN))
 
@@ -166,7 +166,9 @@ def test_the_strict_bound_leaves_two_ulps_and_never_shrinks_with_sensitivity(
     assume(more < 1e300)
 
     def bound(sensitivity, classes=classes, rows=rows, rounding=0.0):
-        return strict_bound(np.array([truth]), np.array([sensitivity]), form, classes, rows, rounding)[0]
+        return strict_bound(np.array([truth]), np.array([sensitivity]), form, Terms(classes, rows), rounding)[
+            0
+        ]
 
     assert bound(0.0) == 2 * one(ulp, truth, form)
     assert bound(0.0) <= bound(less) <= bound(more)
@@ -180,9 +182,7 @@ def stick_of(truth, form, sensitivity, *, is_loss, poisoned=False, classes=10, r
         np.asarray(truth, dtype=np.float64),
         np.asarray(sensitivity, dtype=np.float64),
         form,
-        classes=classes,
-        rows=rows,
-        rounding=0.0,
+        Terms(classes, rows),
         groups=("all",),
         is_loss=is_loss,
         poisoned=poisoned,
@@ -222,7 +222,7 @@ def test_an_answer_beyond_the_strict_bound_is_accused_and_one_within_it_is_not(
         assert bool(found) == accused
         if accused:
             (defect,) = found
-            severe = error > error_bound(np.array([truth]), form, 10, 1)[0]
+            severe = error > error_bound(np.array([truth]), form, Terms(10))[0]
             assert defect.kind in ("inaccurate", "negative", "dead_gradient", "dead_loss", "flushed")
             assert severe <= (defect.severity == "error") or defect.kind == "flushed"
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from harness.metrics import (
     FORMATS,
+    Terms,
     bits,
-    depth,
     error_bound,
     rounds_to_infinity,
     spread,
@@ -176,8 +176,8 @@ def test_correct_rounding_is_within_half_an_ulp_and_never_breaks_the_strict_rule
     ulps = errors / ulp(truth, form)
     assert 0.49 < ulps.max() <= 0.5
     assert bits(ulps).max() <= 0.59
-    assert (errors <= strict_bound(truth, np.abs(truth), form, 1, 1, 0.0)).all()
-    assert (errors <= error_bound(truth, form, 1, 1)).all()
+    assert (errors <= strict_bound(truth, np.abs(truth), form, Terms(1))).all()
+    assert (errors <= error_bound(truth, form, Terms(1))).all()
 
 
 def test_a_correctly_rounded_float64_sum_is_within_half_an_ulp():
@@ -215,15 +215,15 @@ def test_nothing_finite_overflows_float64():
     [(1, 1, 4), (0, 1, 4), (2, 1, 5), (1024, 1, 14), (2, 2, 8), (2, 64, 13), (1, 0, 4)],
 )
 def test_the_depth_counts_four_roundings_and_two_logarithms(classes, rows, expected):
-    assert depth(classes, rows) == expected
+    assert Terms(classes, rows).depth == expected
 
 
 def test_the_strict_bound_is_two_ulps_and_the_depth_times_the_sensitivity():
     truth, sensitivity = array(1.0, 3.0, 0.0), array(1.0, 8.0, 2.0)
     for form in FORMATS.values():
         expected = 2 * ulp(truth, form) + 5 * form.arithmetic_roundoff * sensitivity
-        assert strict_bound(truth, sensitivity, form, 2, 1, 0.0).tolist() == expected.tolist()
-        wider = strict_bound(truth, sensitivity, form, 2, 1, 2.0**-10)
+        assert strict_bound(truth, sensitivity, form, Terms(2)).tolist() == expected.tolist()
+        wider = strict_bound(truth, sensitivity, form, Terms(2), 2.0**-10)
         np.testing.assert_allclose(wider - expected, sensitivity * 2.0**-10, rtol=1e-9)
 
 
@@ -231,8 +231,8 @@ def test_the_strict_bound_is_two_ulps_and_the_depth_times_the_sensitivity():
 def test_a_matrix_product_adds_a_rounding_for_every_block_of_rows(rows):
     truth, sensitivity = array(1.0), array(8.0)
     for form in FORMATS.values():
-        plain = strict_bound(truth, sensitivity, form, 2, rows, 0.0)
-        product = strict_bound(truth, sensitivity, form, 2, rows, 0.0, by_product=True)
+        plain = strict_bound(truth, sensitivity, form, Terms(2, rows))
+        product = strict_bound(truth, sensitivity, form, Terms(2, rows, by_product=True))
         expected = rows / 128 * form.arithmetic_roundoff * sensitivity
         np.testing.assert_allclose(product - plain, expected, rtol=1e-6)
 
@@ -240,15 +240,15 @@ def test_a_matrix_product_adds_a_rounding_for_every_block_of_rows(rows):
 def test_the_strict_bound_of_a_truth_that_is_not_finite_is_nan_and_warns_of_nothing():
     truth = array(INF, -INF, NAN)
     for form in FORMATS.values():
-        assert np.isnan(strict_bound(truth, np.abs(truth), form, 10, 1, 0.0)).all()
+        assert np.isnan(strict_bound(truth, np.abs(truth), form, Terms(10))).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_error_bound_has_a_floor_that_follows_the_reduction(name):
     form = FORMATS[name]
     unit = form.error_factor * 5 * form.roundoff
-    assert error_bound(array(1e-6, 1.0, -4.0), form, 2, 1).tolist() == [unit, unit, 4 * unit]
-    assert error_bound(array(0.0, 1.0), form, 2, 1, array(2.0**-6, 2.0**-6)).tolist() == [unit / 64, unit]
+    assert error_bound(array(1e-6, 1.0, -4.0), form, Terms(2)).tolist() == [unit, unit, 4 * unit]
+    assert error_bound(array(0.0, 1.0), form, Terms(2), array(2.0**-6, 2.0**-6)).tolist() == [unit / 64, unit]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 99, 100, 101, 1000])
