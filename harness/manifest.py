@@ -40,7 +40,8 @@ METHOD = (
     "undefined, where only NaN is right.",
     "Strict rule: |y^ - y| <= 2 ulp(y) + (4 + log2 C) u_a N for the loss and every gradient entry, with "
     "2 + log2 rows more for a reduced loss, and rows / 128 besides for a gradient that a matrix product sums "
-    "over the rows; u_a = 2^-24 for 16-bit dtypes. Broken is a finding; it is an error when also "
+    "over the rows (rows / 16 more where several threads are held against one); u_a = 2^-24 for 16-bit "
+    "dtypes. Broken is a finding; it is an error when also "
     "|y^ - y| > s (4 + log2 C) u max(1, |y|), s = 8 for 32 and 64 bit, 1 for 16 bit, else a warning.",
     "N is shift-normalised: differences to the row's other logits, not the logits, multiply u. The distances "
     "of gradient entries are bounded from above (Jensen, triangle inequality), which cannot accuse falsely.",
