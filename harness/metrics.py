@@ -98,9 +98,9 @@ PRODUCT_BLOCK = 128
 class Terms:
     """What is added up to one entry: `classes` entries of a row, and so many `rows` where it is reduced.
 
-    Where a matrix product adds the rows (`by_product`), equal blocks round alike, so their errors add up
-    (Blanchard, Higham and Mary 2020: b + n / b for blocks of b; torch 2.13.0 is off by 446 u N at 131,072
-    rows on one thread, on one CPU of two).
+    Where a matrix product adds the rows (`by_product`), block after block, rounding errors of a sum that
+    grows add up (Blanchard, Higham and Mary 2020: b + n / b for blocks of b; torch 2.13.0 is off by up to
+    455 u N at 131,072 rows on one thread, on one CPU of two).
     """
 
     classes: int

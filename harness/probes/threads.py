@@ -45,6 +45,17 @@ def copies(sample: Sample) -> int:
     return max(1, PARALLEL_ENTRIES // max(1, sample.tensors[0].numel()))
 
 
+def cycle(sample: Sample) -> int:
+    """Returns how many rows are repeated: an odd number, for parts that are alike would hide a mix-up."""
+    count = batch_of(sample)
+    return count - 1 if count > 2 and count % 2 == 0 else count
+
+
+def places(sample: Sample) -> Tensor:
+    """Returns which row of the sample each of the many rows is."""
+    return torch.arange(batch_of(sample) * copies(sample)) % cycle(sample)
+
+
 def unthreaded(block: OpenBlock, name: str) -> str:
     """Returns why an implementation is not asked over threads, "" where it is."""
     if several_threads() < 2:
@@ -61,8 +72,7 @@ def over_threads(block: OpenBlock, name: str, numbers: dict[str, float]) -> list
     if unthreaded(block, name):
         return []
     threads, (sample, _) = several_threads(), block.drawn()
-    count = batch_of(sample)
-    index = torch.arange(count * copies(sample)) % count
+    index = places(sample)
     many, options = sample.taken(index), {**block.drawn()[1], **options_of_rows(block, index)}
     bound, upstream = bound_of_rows(block, name, index), asked_upstream(many, options)
     with torch_state_kept():

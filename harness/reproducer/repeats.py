@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.probes.bits import sticks
-from harness.probes.threads import copies, in_parts, several_threads
+from harness.probes.threads import copies, cycle, in_parts, places, several_threads
 from harness.reproducer.assertion import number
 from harness.reproducer.reproduction import NoReproducerError
 from harness.reproducer.retelling import Retelling, Rows, second
@@ -144,8 +144,7 @@ def _among_others(scene: Scene) -> list[str]:
 def _parallel_bounds(block: Rows) -> Mapping[str, Tensor]:
     """Returns the largest error bound of loss and gradients of so many rows, a number each."""
     sample, options = block.drawn()
-    index = torch.arange(batch_of(sample) * copies(sample)) % batch_of(sample)
-    stand = in_parts(block.judged(sample.taken(index), options))
+    stand = in_parts(block.judged(sample.taken(places(sample)), options))
     largest = {name: np.nanmax(np.fmax(s.strict, s.error), initial=0.0) for name, s in sticks(stand).items()}
     return {name: torch.tensor(float(value), dtype=torch.float64) for name, value in largest.items()}
 
@@ -162,7 +161,7 @@ def _on_several(scene: Scene) -> list[str]:
     message = f"is another on {several_threads()} threads"
     return [
         *lines,
-        f"index = torch.arange({batch_of(sample) * copies(sample)}) % {batch_of(sample)}",
+        f"index = torch.arange({batch_of(sample) * copies(sample)}) % {cycle(sample)}",
         f"many = {{name: {taken} for name, tensor in inputs.items()}}",
         "sent = upstream[index] if upstream.dim() else upstream",
         f"torch.set_num_threads({several_threads() if each else 1})",

@@ -37,20 +37,23 @@ class Counting:
         return ORACLE.evaluate(inputs, options, wanted, sensitivities=sensitivities, tier=tier)
 
 
-def rows_of(count: int) -> dict[str, Tensor]:
+def rows_of(count: int, length: int = 61) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(cycle.PERIOD, 3, generator=generator, dtype=torch.float64)
-    index = torch.arange(count) % cycle.PERIOD
+    logits = torch.randn(length, 3, generator=generator, dtype=torch.float64)
+    index = torch.arange(count) % length
     return {"logits": logits[index], "target": torch.ones(count, dtype=torch.long)}
 
 
 @pytest.mark.parametrize("tier", ["B0", "B1"])
 @pytest.mark.parametrize("count", [cycle.FEWEST, cycle.FEWEST + 7])
-def test_a_cycle_is_evaluated_once_and_gives_the_truth_of_all_rows(count: int, tier: Tier) -> None:
-    oracle, inputs = Counting(), rows_of(count)
+@pytest.mark.parametrize("length", [1, 15, 61, cycle.LONGEST])
+def test_a_cycle_is_evaluated_once_and_gives_the_truth_of_all_rows(
+    count: int, length: int, tier: Tier
+) -> None:
+    oracle, inputs = Counting(), rows_of(count, length)
     found = cycle.evaluated(oracle, inputs, SUITE.options, ("logits",), tier=tier)
     whole = ORACLE.evaluate(inputs, SUITE.options, ("logits",), tier=tier)
-    assert oracle.rows == [cycle.PERIOD]
+    assert oracle.rows == [length]
     for name in ("losses", "sensitivities", "denominator"):
         np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
     for name in ("gradients", "gradient_sensitivities", "gradient_tails"):
@@ -82,11 +85,22 @@ def test_what_nearly_repeats_is_evaluated_row_by_row(change: Any) -> None:
 
 
 def test_nan_that_repeats_is_a_cycle_too() -> None:
-    inputs = rows_of(cycle.PERIOD)
+    inputs = rows_of(61)
     inputs["logits"][5, 1] = torch.nan
-    index = torch.arange(cycle.FEWEST) % cycle.PERIOD
-    assert cycle.repeats({name: tensor[index] for name, tensor in inputs.items()})
+    index = torch.arange(cycle.FEWEST) % 61
+    assert cycle.period({name: tensor[index] for name, tensor in inputs.items()}) == 61
+
+
+def test_a_first_row_that_comes_again_within_the_cycle_does_not_end_it() -> None:
+    inputs = rows_of(61)
+    inputs["logits"][[7, 20]] = inputs["logits"][0].clone()
+    index = torch.arange(cycle.FEWEST) % 61
+    assert cycle.period({name: tensor[index] for name, tensor in inputs.items()}) == 61
+
+
+def test_a_cycle_that_is_too_long_is_evaluated_row_by_row() -> None:
+    assert cycle.period(rows_of(cycle.FEWEST, cycle.LONGEST + 1)) is None
 
 
 def test_few_rows_are_not_worth_it() -> None:
-    assert not cycle.repeats(rows_of(cycle.FEWEST - 1))
+    assert cycle.period(rows_of(cycle.FEWEST - 1)) is None

@@ -179,6 +179,35 @@ def test_slopes_of_many_classes_that_nobody_computed_are_told_in_16_bits(dtype, 
     assert climbed(F.cross_entropy, "classes", dtype).findings == ()
 
 
+def gradient_of_row(modulus):
+    """A cross-entropy whose backward counts rows up to a limit and then from 0 again, as 16 bits do."""
+
+    class Wrapped(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, logits):
+            return logits.clone()
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return upstream[torch.arange(len(upstream)) % modulus]
+
+    def wraps(logits, target, reduction="mean"):
+        return F.cross_entropy(Wrapped.apply(logits), target, reduction=reduction)
+
+    return wraps
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("limit", [1 << 15, 1 << 16])
+def test_a_row_number_that_wraps_is_met_at_the_first_wrong_row(limit, dtype):
+    # In a cycle of 64 rows it lands on an equal one.
+    answer = climbed(gradient_of_row(limit), "rows", dtype)
+    assert answer.numbers["first_failing_rows"] == limit + 1
+    (found,) = answer.findings
+    assert (found.kind, found.severity, found.group) == ("inaccurate", "error", "ladder rows")
+    assert climbed(F.cross_entropy, "rows", dtype).findings == ()
+
+
 def test_who_raises_on_the_way_up_fails_there():
     def planted(logits, target, reduction="mean"):
         if logits.shape[1] >= 600:

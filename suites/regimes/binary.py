@@ -17,7 +17,7 @@ from torch import Generator, Tensor, finfo
 from harness import Exhaustive, Regime, Sample, Shape, Shapes, Variant
 from suites.regimes.climbs import lead_ladder, scale_ladder
 from suites.regimes.recorded import recorded
-from suites.regimes.repeated import rows_ladder
+from suites.regimes.repeated import PERIOD, places, rows_ladder
 
 Options = Any
 
@@ -167,11 +167,9 @@ def lead(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Samp
 
 
 def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
-    """Rows of one question from a cycle of 64, losses about 0.8."""
-    usual = Shape(64, 1)
-    sample = unit_normal(usual, finfo, generator)
-    cycle = torch.arange(int(value)) % usual.batch
-    return sample.mapped(lambda tensor: tensor[cycle])
+    """Rows of one question from a cycle, losses about 0.8."""
+    cycle = places(value)
+    return unit_normal(Shape(PERIOD, 1), finfo, generator).mapped(lambda tensor: tensor[cycle])
 
 
 def every_logit(values: Tensor, *, label: float) -> Sample:
@@ -307,7 +305,7 @@ def small_probability(value: float, shape: Shape, finfo: finfo, generator: Gener
 
 
 def many_probabilities(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
-    """Rows of one question from a cycle of 64, losses about 0.8."""
+    """Rows of one question from a cycle, losses about 0.8."""
     sample = many_rows(value, shape, finfo, generator)
     return _probability(sample["logits"].sigmoid(), sample["target"])
 

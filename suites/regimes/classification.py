@@ -15,6 +15,7 @@ from torch import Generator, Tensor, finfo
 
 from harness import Exhaustive, Regime, Sample, Shape
 from suites.regimes.climbs import lead_ladder, scale_ladder
+from suites.regimes.repeated import PERIOD, places
 
 IGNORE = -100
 
@@ -206,16 +207,15 @@ def two_class_gap(value: float, shape: Shape, finfo: finfo, generator: Generator
 
 
 def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator, *, lead: float) -> Sample:
-    """Rows of three classes from a cycle of 64, the label ahead by about `lead` (behind if negative).
+    """Rows of three classes from a cycle, the label ahead by about `lead` (behind if negative).
 
     A lead of 3 keeps the sum of 2^17 losses below 65504, so that what breaks is the count of rows; a
     lead of -10 is a model at initialisation over a large vocabulary, where the sum breaks first.
     """
-    count = int(value)
-    cycle = 0.25 * torch.randn(64, 3, generator=generator, dtype=torch.float64)
-    cycle[:, 1] += lead
-    logits = cycle[torch.arange(count) % len(cycle)]
-    return Sample(logits=logits, target=torch.ones(count, dtype=torch.long))
+    cycle = 0.25 * torch.randn(PERIOD, 3, generator=generator, dtype=torch.float64)
+    labels = torch.arange(PERIOD) % 3
+    cycle[torch.arange(PERIOD), labels] += lead
+    return Sample(logits=cycle[places(value)], target=labels[places(value)])
 
 
 def many_classes(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:

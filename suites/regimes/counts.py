@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, finfo
 
 from harness import Sample, Shape
+from suites.regimes.repeated import PERIOD, places
 from suites.regimes.residuals import signs, with_nan
 
 Options = Any
@@ -127,9 +128,8 @@ def largest_logarithm(finfo: finfo) -> float:
 
 
 def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
-    """Rows of one count of 1 from a cycle of 64 log-rates between 0 and 1: losses between 1 and 1.72."""
-    cycle = torch.arange(int(value)) % 64
-    prediction = torch.rand(64, 1, generator=generator, dtype=torch.float64)[cycle]
+    """Rows of one count of 1 from a cycle of log-rates between 0 and 1: losses between 1 and 1.72."""
+    prediction = torch.rand(PERIOD, 1, generator=generator, dtype=torch.float64)[places(value)]
     return pair(prediction, torch.ones_like(prediction))
 
 

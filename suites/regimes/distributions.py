@@ -17,6 +17,7 @@ from torch import Generator, Tensor, finfo
 
 from harness import Regime, Sample, Shape
 from suites.regimes.recorded import FOLDER
+from suites.regimes.repeated import PERIOD, places
 
 Options = Any
 
@@ -221,11 +222,9 @@ def closeness(value: float, shape: Shape, finfo: finfo, generator: Generator) ->
 
 
 def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
-    """Rows of three classes from a cycle of 64, each with a divergence of about 1."""
-    count = int(value)
-    logits = torch.randn(64, 3, generator=generator, dtype=torch.float64)
-    others = torch.randn(64, 3, generator=generator, dtype=torch.float64)
-    cycle = torch.arange(count) % 64
+    """Rows of three classes from a cycle, each with a divergence of about 1."""
+    logits, others = (torch.randn(PERIOD, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    cycle = places(value)
     return _pair(logits[cycle], others[cycle])
 
 

@@ -16,6 +16,7 @@ from torch import Generator, Tensor, finfo
 
 from harness import Sample, Shape
 from suites.regimes.classification import IGNORE
+from suites.regimes.repeated import PERIOD, places
 
 Options = Any
 SHARED = ("linear_weight", "linear_bias")
@@ -160,12 +161,11 @@ def two_class_gap(value: float, shape: Shape, finfo: finfo, generator: Generator
 
 
 def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator, *, lead: float) -> Sample:
-    """Rows of four features and three classes from a cycle of 64, the label ahead by about `lead`."""
+    """Rows of four features and three classes from a cycle, the label ahead by about `lead`."""
     weight = torch.eye(3, 4, dtype=torch.float64)
-    cycle = 0.25 * _normal(64, 4, generator)
+    cycle = 0.25 * _normal(PERIOD, 4, generator)
     cycle[:, 1] += lead
-    hidden = cycle[torch.arange(int(value)) % len(cycle)]
-    return projected(hidden, weight, torch.ones(int(value), dtype=torch.long))
+    return projected(cycle[places(value)], weight, torch.ones(int(value), dtype=torch.long))
 
 
 def many_classes(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, finfo
 
 from harness import Blind, Exhaustive, Invalid, Ladder, Regime, Sample, Shape, Shapes
 from suites.regimes.climbs import scale_ladder
-from suites.regimes.repeated import rows_ladder
+from suites.regimes.repeated import PERIOD, places, rows_ladder
 
 Options = Any
 BOTH = ("prediction", "target")
@@ -186,11 +186,11 @@ def small(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sam
 
 
 def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
-    """Rows of one entry from a cycle of 64 residuals between 1 and 2, of both signs."""
-    size = 1 + torch.rand(64, 1, generator=generator, dtype=torch.float64)
-    target = _normal((64, 1), generator).round()
-    cycle = torch.arange(int(value)) % 64
-    return pair((target + size * signs((64, 1), generator))[cycle], target[cycle])
+    """Rows of one entry from a cycle of residuals between 1 and 2, of both signs."""
+    size = 1 + torch.rand(PERIOD, 1, generator=generator, dtype=torch.float64)
+    target = _normal((PERIOD, 1), generator).round()
+    prediction, cycle = target + size * signs((PERIOD, 1), generator), places(value)
+    return pair(prediction[cycle], target[cycle])
 
 
 def every_prediction(values: Tensor) -> Sample:

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, finfo
 
 from harness import Invalid, Sample, Shape
+from suites.regimes.repeated import PERIOD, places
 from suites.regimes.residuals import INVALID_SHAPES, signs, with_infinities, with_nan
 
 Options = Any
@@ -140,9 +141,8 @@ def shrinking(value: float, shape: Shape, finfo: finfo, generator: Generator) ->
 
 
 def many_rows(value: float, shape: Shape, finfo: finfo, generator: Generator) -> Sample:
-    """Rows of one entry from a cycle of 64 residuals between 1 and 2 with a variance of 1."""
-    cycle = torch.arange(int(value)) % 64
-    size = (1 + torch.rand(64, 1, generator=generator, dtype=torch.float64))[cycle]
+    """Rows of one entry from a cycle of residuals between 1 and 2 with a variance of 1."""
+    size = (1 + torch.rand(PERIOD, 1, generator=generator, dtype=torch.float64))[places(value)]
     return triple(size, torch.zeros_like(size), torch.ones_like(size))
 
 
