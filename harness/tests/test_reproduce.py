@@ -125,7 +125,7 @@ def test_a_defect_of_the_sum_keeps_the_rows_that_it_takes_and_says_how_they_repe
     found = reproduced(suite, trial, finding, 0)
     assert len(found.kept) == found.rows_drawn > 4096
     text = written(found)
-    assert f"% 64]  # {found.rows_drawn} rows repeat 64" in text
+    assert f"% 61]  # {found.rows_drawn} rows repeat 61" in text
     assert len(text) < 8000
 
 
