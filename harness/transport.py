@@ -10,6 +10,7 @@ to the whole group.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -35,6 +36,9 @@ class WorkerProcess:
     def __init__(self, threads: int, memory_bytes: int, *, hash_seed: int = 0) -> None:
         reading, writing = os.pipe()
         self._output: IO[bytes] = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - lives as long as the worker
+        # Appended to: a write under way while the file is emptied would land behind a gap and end the tail.
+        flags = fcntl.fcntl(self._output, fcntl.F_GETFL)
+        fcntl.fcntl(self._output, fcntl.F_SETFL, flags | os.O_APPEND)
         environment = worker_environment(threads, hash_seed=hash_seed)
         environment["LOSSGAUGE_MESSAGES"] = str(writing)
         shared = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed below, what maps it keeps it
@@ -100,7 +104,6 @@ class WorkerProcess:
         """Empties the output file when an implementation has filled it."""
         if os.fstat(self._output.fileno()).st_size > OUTPUT_BYTES:
             os.ftruncate(self._output.fileno(), 0)
-            os.lseek(self._output.fileno(), 0, os.SEEK_SET)
 
     def end(self) -> tuple[str, int]:
         """Kills the worker's group and returns the tail of its output and its exit status."""
