@@ -25,7 +25,7 @@ from suites.implementations.mse import (
     textbook,
     upcast,
 )
-from suites.known.mse import COMPOSED, CUT_LATE, EXPANDED, MODULE, NATIVE, UPCAST
+from suites.known.mse import COMPILED, COMPOSED, CUT_LATE, EXPANDED, MODULE, NATIVE, UPCAST
 from suites.mistakes.mse import KNOWN_BAD
 from suites.oracles.mse import ORACLE
 from suites.oracles.residuals import missing
@@ -69,7 +69,7 @@ SUITE = Suite(
         Implementation(upcast, contract=UP_TO_FLOAT32, known=UPCAST),
         Implementation(masked_before),
         Implementation(masked_after, contract=Contract(variants=("missing",)), known=CUT_LATE),
-        compiled(textbook),
+        compiled(textbook, known=COMPILED),
         float64_control(upcast, WHERE_FLOAT64_IS_GOOD),
         Implementation(exact_gradient, control=True),
         *KNOWN_BAD,
