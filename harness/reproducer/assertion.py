@@ -197,12 +197,16 @@ def number(scene: Scene, *, stand: Standard | None = None, source: str = "") -> 
 
 
 def _within(found: Reproduction, stick: Yardstick) -> bool:
-    """Tells whether the entry is off by less than an error, as garbage may be (`harness.garbage`)."""
-    got = found.seen.witness.get("got")
-    if not isinstance(got, str):
+    """Tells whether the entry is off by less than an error, as garbage may be (`harness.garbage`).
+
+    A finite number for an infinity and a negative loss are errors however near they are.
+    """
+    got, exact = found.seen.witness.get("got"), float(stick.truth[found.place])
+    if not isinstance(got, str) or stick.infinite[found.place]:
         return False
-    off = abs(float.fromhex(got) - float(stick.truth[found.place]))
-    return bool(off <= np.fmax(stick.strict, stick.error)[found.place])
+    if stick.is_loss and float.fromhex(got) < 0 <= exact:
+        return False
+    return bool(abs(float.fromhex(got) - exact) <= np.fmax(stick.strict, stick.error)[found.place])
 
 
 def _assert(test: str, said: str) -> list[str]:

@@ -12,6 +12,7 @@ from harness.reproducer.running import Ended, ended
 from harness.reproducer.script import script
 from harness.reproducer.search import reproduced
 from harness.trial import Case, Trial
+from suites.binary_cross_entropy import SUITE as BINARY
 from suites.kl_div import SUITE as DIVERGENCE
 from suites.l1 import SUITE as ABSOLUTE
 from suites.softmax_focal import SUITE as FOCAL
@@ -59,3 +60,12 @@ def test_a_script_of_garbage_on_a_ladder_passes_with_a_right_loss_of_the_same_dt
     assert ended(text).failure.startswith("gradient of logits[")
     composed = FOCAL.implementation("composed")
     assert ended(script(found, identity={}, command="", stand_in=composed)) == Ended()
+
+
+def test_a_finite_number_in_the_place_of_an_infinity_is_no_rounding():
+    """torch's clamp of the logarithm: the slope is -1e12 where it is infinite."""
+    case = Case("binary_cross_entropy", "mean", "uniform", "bfloat16", "cpu", 64, 10, 1)
+    told = overflow(OpenBlock(BINARY, case, 0), "native").findings
+    finding = next(f for f in told if f.kind == "saturated")
+    found = reproduced(BINARY, Trial(case, "native"), finding, 0)
+    assert ended(script(found, identity={}, command="")).failure.startswith("gradient of probabilities[")
