@@ -24,7 +24,8 @@ from harness.oracle.pair import Pair
 from harness.oracle.truth import FLOAT64_ROUNDOFF, RowTruth, Tier
 
 # One MiB of float64 per array, so that a pass reads from the second-level cache: at 1024 x 32000 a
-# quarter of this pays more for operator calls, twice this more for memory (`nox -s selfbench`).
+# quarter of this pays more for operator calls; twice this paid more for memory on one processor and a
+# twentieth less on another (`nox -s selfbench`).
 CHUNK_ELEMENTS = 1 << 17
 # Results below the normal range are off by a few of the smallest number instead of a share of themselves.
 FLOOR = 16 * 2.0**-1074

@@ -135,9 +135,9 @@ def pair_of(values: Any) -> Pair:
     return lifted(high.double())
 
 
-def leading(values: Any) -> Tensor:
+def leading(values: Tensor) -> Tensor:
     """Returns the float64 next to every number: for a first guess, which has no second digit to lose."""
-    return pair_of(values).high
+    return values.high if isinstance(values, Doubled) else values
 
 
 def pi_like(values: Tensor) -> Any:

@@ -3,8 +3,9 @@
 For a stored row x with a = argmax, d_j = x_j - x_a <= 0, e_j = exp(d_j), S1 = sum_{j!=a} e_j:
 l_c = log1p(S1) - d_c (all terms >= 0) is the loss of class c, p_j = e_j / (1 + S1), and a loss with
 class coefficients q is L = sum q_c l_c with gradient Q p_c - q_c, Q = sum q. Neither 1 - p nor
-logsumexp - x is ever formed (numerics: B0, F). Error: (C + 749) 2^-53 relative at worst, whatever
-the order of summation, typically a few 2^-53.
+logsumexp - x is ever formed (numerics: B0, F). The e_j are torch's softmax, whose divisor every quotient
+loses again. Error: (C + 753) 2^-53 relative at worst, whatever the order of summation, typically a few
+2^-53.
 
 What u multiplies is shift-normalised: F(v) = sum_k p_k |x_k - v| and N = L + sum_c q_c F(x_c) for the
 loss, N_i = |g_i| + Q p_i F(x_i) for gradients. F costs a sort; here it is bounded from above in O(C) by
@@ -20,8 +21,11 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from harness.oracle.doubled import leading
 
 # exp(-746) is 0 in float64, so here a class has probability 0; the square of this is still finite.
 DEEPEST = -1e100
@@ -31,24 +35,37 @@ DEEPEST = -1e100
 class SoftmaxRows:
     """Shared terms of a chunk of rows; every field is float64.
 
-    `shifted` d and `exponentials` e are (R, C), `others` S1 and the column `largest` of the maximum
-    are (R, 1). Passes over (R, C) are what an oracle costs, so probabilities are made on request.
+    `logits` and `exponentials` k e are (R, C), their maximum `top`, its column `largest`, its exponential
+    `own` k and `others` k S1 are (R, 1). The factor k of a row is what torch's softmax divides by: nothing
+    is taken from it but a common scale, which every quotient loses. Passes over (R, C) are what an oracle
+    costs, so differences and probabilities are made on request.
     """
 
-    shifted: Tensor
+    logits: Tensor
+    top: Tensor
     exponentials: Tensor
+    own: Tensor
     others: Tensor
     largest: Tensor
 
     @cached_property
+    def shifted(self) -> Tensor:
+        """d = x - x_a (R, C)."""
+        return self.logits - self.top
+
+    def shift_at(self, column: Tensor) -> Tensor:
+        """Returns d at one column per row (R, 1)."""
+        return self.logits.gather(1, column) - self.top
+
+    @cached_property
     def total(self) -> Tensor:
-        """1 + S1 (R, 1)."""
-        return 1 + self.others
+        """k (1 + S1) (R, 1)."""
+        return self.own + self.others
 
     @cached_property
     def logarithm(self) -> Tensor:
         """log1p(S1) (R, 1), the loss of the maximum."""
-        return torch.log1p(self.others)
+        return torch.log1p(self.others / self.own)
 
     @cached_property
     def probabilities(self) -> Tensor:
@@ -61,7 +78,7 @@ class SoftmaxRows:
 
     def loss_at(self, column: Tensor) -> Tensor:
         """Returns l_c at one column per row (R, 1)."""
-        return self.logarithm - self.shifted.gather(1, column)
+        return self.logarithm - self.shift_at(column)
 
     def complement_at(self, column: Tensor) -> Tensor:
         """Returns 1 - p_c = sum_{j!=c} p_j at one column per row (R, 1), without cancellation."""
@@ -97,9 +114,12 @@ class SoftmaxRows:
         4 C 2^-53 of the bound, as var >= m^2 / C (the maximum alone contributes that much).
         """
         mean, variance = self.spread
-        excess = (self.depth * (-4 * mean)).add_(variance).clamp_(max=0)
+        excess = torch.addcmul(variance, self.depth, -4 * mean).clamp_(max=0)
         far = torch.sub(-mean, self.depth)
-        return excess.addcmul_(far, far).sqrt_()
+        excess.addcmul_(far, far)
+        # In two thirds of the time of torch's root, in place.
+        np.sqrt(excess.numpy(), out=excess.numpy())
+        return excess
 
     def distances(self, shifted: Tensor) -> Tensor:
         """Returns the upper bound of F at values given by their shift from x_a."""
@@ -109,19 +129,35 @@ class SoftmaxRows:
 
 
 def softmax_rows(logits: Tensor) -> SoftmaxRows:
-    """Returns the shared terms of float64 logits (R, C), which are overwritten by the shifted ones.
+    """Returns the shared terms of float64 logits (R, C), which are kept and may be overwritten.
 
     Infinite logits follow `limits`; an undefined row is NaN throughout.
     """
-    top, largest = logits.max(1, keepdim=True)
-    shifted = limits(logits.sub_(top), top, largest)
-    exponentials = shifted.exp()
-    # The maximum's own term is 1 (or NaN): summing the others apart keeps 1 - p exact.
-    kept = exponentials.gather(1, largest)
+    largest = places_of_maxima(logits)
+    top = logits.gather(1, largest)
+    if not _all_finite(top):
+        logits = limits(logits - top, top, largest)
+        top = torch.zeros_like(top)
+    # One kernel for maximum, difference, exponential and sum: half the time of torch's exp alone where that
+    # is MKL's on a processor that MKL does not tune for.
+    exponentials = torch.softmax(logits, 1)
+    # The maximum's own term is put aside: summing the others apart keeps 1 - p exact.
+    own = exponentials.gather(1, largest)
     others = exponentials.scatter_(1, largest, 0.0).sum(1, keepdim=True)
-    exponentials.scatter_(1, largest, kept)
+    exponentials.scatter_(1, largest, own)
     # A NaN row must not look finite because its maximum was cut out.
-    return SoftmaxRows(shifted, exponentials, others + 0 * kept, largest)
+    return SoftmaxRows(logits, top, exponentials, own, others + 0 * own, largest)
+
+
+def places_of_maxima(logits: Tensor) -> Tensor:
+    """Returns the column of each row's maximum, or of its first NaN (R, 1)."""
+    # numpy finds it in a fifth of the time that torch's max takes.
+    return torch.from_numpy(leading(logits).numpy().argmax(1, keepdims=True))
+
+
+def _all_finite(top: Tensor) -> bool:
+    # A sum that is not finite only for its size takes the long way for nothing, and rightly.
+    return math.isfinite(float(top.sum()))
 
 
 def limits(shifted: Tensor, top: Tensor, largest: Tensor) -> Tensor:
@@ -136,8 +172,7 @@ def limits(shifted: Tensor, top: Tensor, largest: Tensor) -> Tensor:
     IEEE arithmetic answers NaN for inf - inf at the maximum itself, which would call a defined row
     undefined; hence rules and not propagation.
     """
-    # A sum that is not finite only for its size takes the long way for nothing, and rightly.
-    if math.isfinite(float(top.sum())):
+    if _all_finite(top):
         return shifted
     # +inf - +inf is NaN at every infinite maximum, so these are counted before they are mended.
     several = shifted.isnan().sum(1, keepdim=True) > 1

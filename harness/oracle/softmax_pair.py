@@ -29,7 +29,7 @@ from harness.oracle.pair import (
     two_product,
     two_sum,
 )
-from harness.oracle.softmax import limits
+from harness.oracle.softmax import limits, places_of_maxima
 
 
 @dataclass(frozen=True)
@@ -117,16 +117,17 @@ def with_infinities(losses: Pair, shifted: Tensor) -> Pair:
 
 def softmax_pairs(logits: Tensor) -> SoftmaxPairs:
     """Returns the shared terms of float64 logits (R, C); infinite logits follow `softmax.limits`."""
-    top, largest = logits.max(1, keepdim=True)
+    largest = places_of_maxima(logits)
+    top = logits.gather(1, largest)
     bottom = logits.amin(1, keepdim=True)
     shifted = difference(logits, top, bottom)
     high, low = limits(shifted.high, top, largest), shifted.low
-    # Differences of stored float32 mostly are exact; a sum of magnitudes is 0 only where all of them are.
-    inexact = float(torch.linalg.vector_norm(low, 1))
-    if not math.isfinite(inexact):
+    # Differences of stored float32 mostly are exact. NaN is an end too, and is equal to nothing.
+    ends = [float(end) for end in low.aminmax()] if low.numel() else [0.0, 0.0]
+    if not all(math.isfinite(end) for end in ends):
         low = torch.where(high.isfinite(), low.nan_to_num(0.0, 0.0, 0.0), 0.0)
     least = float((bottom - top).amin()) if len(top) else 0.0
-    exponentials = exponential(Pair(high, low), exact=inexact == 0, least=least)
+    exponentials = exponential(Pair(high, low), exact=ends == [0.0, 0.0], least=least)
     # The maximum's own term is 1 (or NaN): it is left out, not subtracted.
     own = exponentials.gathered(largest)
     exponentials.high.scatter_(1, largest, 0.0)

@@ -123,7 +123,7 @@ class Terms:
         nearby = self.reach.gather(1, self.column)
         if rows.depth is rows.shifted:
             return nearby
-        place = rows.shifted.gather(1, self.column)
+        place = rows.shift_at(self.column)
         return torch.where(place > DEEPEST, nearby, rows.distances(place))
 
     @cached_property

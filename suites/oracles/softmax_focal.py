@@ -53,7 +53,7 @@ class Terms:
 
     def distance(self) -> Tensor:
         """Returns F at the label's logit (R, 1)."""
-        return self.softmax.distances(self.softmax.shifted.gather(1, self.column))
+        return self.softmax.distances(self.softmax.shift_at(self.column))
 
     def counted(self, entries: Tensor) -> Tensor:
         """Returns the entries, (R, C) or (R, 1), with 0 in rows that do not count."""
