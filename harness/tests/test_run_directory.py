@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from harness.claim import claimed
 from harness.errors import RunError, StorageError, UsageError, writing
 from harness.journal import SampleLog
 from harness.run import json_lines, load_run, read_results
+from harness.tests.forked import lossgauge
 
 SUITE = """\
 import torch
@@ -30,7 +28,6 @@ SUITE = Suite(name="absolute", oracle=per_row, regimes=(Regime(normal),),
               implementations=(Implementation(right), Implementation(again)))
 """
 ASKED = ("--suite", "absolute.py", "--probe", "accuracy", "--batch", "4", "--classes", "3", "--workers", "1")
-CODE = "import sys; from harness.cli import main; sys.exit(main())"
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +49,7 @@ def here(measured, tmp_path):
 def run(folder, *words, verb="run", limit_bytes=None):
     """Runs the command line in a folder; `limit_bytes` is what a file may grow to, as on a full disk."""
     flags = (*ASKED, "--no-report") if verb == "run" else ()
-    return subprocess.run(
-        [sys.executable, "-c", CODE, verb, *flags, *words],
-        cwd=folder,
-        preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes)))
-        if limit_bytes
-        else None,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return lossgauge(folder, verb, *flags, *words, limit_bytes=limit_bytes)
 
 
 def said(done, code):
