@@ -25,10 +25,10 @@ THIRD_PARTY = (
     "info-nce-pytorch==0.1.4",
 )
 TRITON = "triton==3.9.0"
-# One process of tests more than cores, since a tenth of the time is waiting for what hangs on purpose. Each
-# has one thread unless a test asks for more: threads that spin at a barrier hold the core of another process.
+# As many processes of tests as cores: with a third, an innocent answer beside those that hang on purpose came
+# too late. Each has one thread unless a test asks for more, and waits without spinning.
 PATIENT = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1"}
-AT_ONCE, SHARES = 3, 12
+AT_ONCE, SHARES = 2, 12
 LINTERS = ("ruff", "mypy", "import-linter", "pandas-stubs", "types-psutil")
 
 
