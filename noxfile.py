@@ -13,8 +13,7 @@ import nox
 
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
-# Of torch's thousands of modules a session imports a part: bytecode is made for those, when they are.
-PINS = ("--no-compile", "-c", "constraints.txt")
+PINS = ("-c", "constraints.txt")
 # Pinned here and nowhere else: none of them is a dependency, and none may bring its own.
 THIRD_PARTY = (
     "liger-kernel==0.8.5",
@@ -25,10 +24,9 @@ THIRD_PARTY = (
     "info-nce-pytorch==0.1.4",
 )
 TRITON = "triton==3.9.0"
-# As many processes of tests as cores: with a third, an innocent answer beside those that hang on purpose came
-# too late. Each has one thread unless a test asks for more, and waits without spinning.
+# As many processes of tests as cores; each has one thread unless a test asks for more, and waits without spinning.
 PATIENT = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1"}
-AT_ONCE, SHARES = 2, 12
+AT_ONCE, SHARES = 2, 8
 LINTERS = ("ruff", "mypy", "import-linter", "pandas-stubs", "types-psutil")
 
 
@@ -63,7 +61,8 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Checks style, types and the direction of imports."""
-    session.install(*PINS, "-e", ".[test]", *LINTERS)
+    # Nothing here imports torch; where it is imported, missing bytecode makes a first answer late.
+    session.install("--no-compile", *PINS, "-e", ".[test]", *LINTERS)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
