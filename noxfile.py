@@ -24,7 +24,8 @@ THIRD_PARTY = (
     "info-nce-pytorch==0.1.4",
 )
 TRITON = "triton==3.9.0"
-# As many processes of tests as cores; each has one thread unless a test asks for more, and waits without spinning.
+# As many processes of tests as cores: with a third, what has a second to answer may be late. Each has one
+# thread unless a test asks for more, and waits without spinning.
 PATIENT = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1"}
 AT_ONCE, SHARES = 2, 8
 LINTERS = ("ruff", "mypy", "import-linter", "pandas-stubs", "types-psutil")
