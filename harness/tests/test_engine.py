@@ -187,7 +187,8 @@ def test_memory_without_bound_is_out_of_memory_and_costs_nobody_else(tmp_path):
 
 
 def test_who_hangs_three_times_is_not_asked_again(tmp_path):
-    found, told = driven(tmp_path, "hangs", "good", limits=Limits(1.0), batches=(2, 3, 4, 5, 6))
+    # An innocent first answer takes more than one second where torch's modules have no bytecode yet.
+    found, told = driven(tmp_path, "hangs", "good", limits=Limits(4.0), batches=(2, 3, 4, 5, 6))
     by_name = {name: [r for r in found if r.trial.implementation == name] for name in ("hangs", "good")}
     assert [r.status for r in by_name["hangs"]].count("timed_out") == MOST_HANGS == 3
     skipped = [r for r in by_name["hangs"] if r.status == "skipped"]
