@@ -129,7 +129,7 @@ class SoftmaxRows:
 
 
 def softmax_rows(logits: Tensor) -> SoftmaxRows:
-    """Returns the shared terms of float64 logits (R, C), which are kept and may be overwritten.
+    """Returns the shared terms of float64 logits (R, C), which are kept: nobody may write to them afterwards.
 
     Infinite logits follow `limits`; an undefined row is NaN throughout.
     """
