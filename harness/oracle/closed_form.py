@@ -19,14 +19,12 @@ from torch import Tensor
 
 from harness.errors import SuiteError
 from harness.oracle.chunks import Inputs, Options, Products, chunks, in_double, one_thread, room_like
-from harness.oracle.in_pairs import PairTerms, by_formulas, by_stated_pairs
-from harness.oracle.pair import Pair
+from harness.oracle.in_pairs import StatedPairs, by_formulas, by_stated_pairs
 from harness.oracle.truth import FLOAT64_ROUNDOFF, RowTruth, Tier
 
-# One MiB of float64 per array, so that a pass reads from the second-level cache: at 1024 x 32000 a
-# quarter of this pays more for operator calls; twice this paid more for memory on one processor and a
-# twentieth less on another (`nox -s selfbench`).
-CHUNK_ELEMENTS = 1 << 17
+# Two MiB of float64 per array: at 1024 x 32000 half of this pays a tenth more for operator calls, 0.1 ms a
+# chunk, and twice this pays for memory where three arrays are at work (`nox -s selfbench`).
+CHUNK_ELEMENTS = 1 << 18
 # Results below the normal range are off by a few of the smallest number instead of a share of themselves.
 FLOOR = 16 * 2.0**-1074
 
@@ -40,9 +38,8 @@ class ClosedForm:
     `gradient_sensitivity` {name: (R, C)} and `gradient` {name: (R, C)} are functions of the terms, asked
     in this order; the last may overwrite them. `denominator(inputs, options)` is what each row adds
     to the mean's denominator (R,). `exact(row, options)` is the same loss on python-flint Arb
-    scalars, returning (loss, {name: [entries]}), NaN where it is undefined. `pairs(inputs, options,
-    rooms)` is tier B1 of a chunk of private float64 copies; `rooms` names the wanted gradients, which may be
-    built in their room, a pair (R, C), to save a pass. `roundoffs` bounds the error of B0 in units
+    scalars, returning (loss, {name: [entries]}), NaN where it is undefined. `pairs` is tier B1
+    stated by the family itself (`in_pairs.StatedPairs`). `roundoffs` bounds the error of B0 in units
     of 2^-53 times the sensitivity, `pair_rounding` that of B1 in units of the sensitivity: both are
     stated by the family, granted by the judge, and put to the test by `nox -s certify`. `kinks(terms)` gives
     the lowest and highest element of the subdifferential, {name: (low, high)}, equal off the kinks; any
@@ -64,7 +61,7 @@ class ClosedForm:
     exact: Callable[[Mapping[str, Any], Options], tuple[Any, Mapping[str, list[Any]]]] | None = None
     terms: Callable[[Inputs, Options], Any] = lambda inputs, options: (inputs, options)
     roundoffs: float = 4.0
-    pairs: Callable[[Inputs, Options, Mapping[str, Pair]], PairTerms] | None = None
+    pairs: StatedPairs | None = None
     pair_rounding: float = 2.0**-60
     kinks: Callable[[Any], Mapping[str, tuple[Tensor, Tensor]]] | None = None
     shared: tuple[str, ...] = ()
@@ -140,7 +137,7 @@ class ClosedForm:
         gradient_sensitivities = {name: room_like(inputs[name]) for name in own} if sensitivities else {}
         products = {name: Products() for name in wanted if name in self.shared}
         ranges: dict[str, tuple[Tensor, Tensor]] = {}
-        with torch.no_grad(), one_thread():
+        with torch.inference_mode(), one_thread():
             prepared = {name: in_double(value) for name, value in options.items()}
             stored = {name: tensor.detach().cpu() for name, tensor in inputs.items()}
             whole = {name: in_double(stored.pop(name)) for name in self.shared if name in stored}
@@ -168,13 +165,13 @@ class ClosedForm:
                         products[name].right.append(entries[1])
             denominator = self.denominator(
                 {name: in_double(t) if t.dim() == 1 else t for name, t in inputs.items()}, prepared
-            )
+            ).double()
         return RowTruth(
             losses=losses.numpy(),
             sensitivities=loss_sensitivities.numpy(),
             gradients={name: g.numpy() for name, g in gradients.items()},
             gradient_sensitivities={name: n.numpy() for name, n in gradient_sensitivities.items()},
-            denominator=denominator.double().expand(count).numpy(),
+            denominator=denominator.expand(count).numpy(),
             rounding=self.rounding("B0"),
             floor=FLOOR,
             gradient_ranges={name: (low.numpy(), high.numpy()) for name, (low, high) in ranges.items()},

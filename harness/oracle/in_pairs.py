@@ -18,8 +18,7 @@ from torch import Tensor
 from harness.errors import SuiteError
 from harness.oracle.chunks import Inputs, Options, Products, chunks, in_double, one_thread, room_like
 from harness.oracle.doubled import doubled, pair_of
-from harness.oracle.elementary import log1p
-from harness.oracle.pair import Pair, finite_low, plus, product
+from harness.oracle.pair import Pair, finite_low
 from harness.oracle.truth import RowTruth
 
 if TYPE_CHECKING:
@@ -32,74 +31,62 @@ CHUNK_ELEMENTS = 1 << 18
 
 @dataclass(frozen=True)
 class PairTerms:
-    """Tier B1 of a chunk of rows: losses (R,) and gradients {name: (R, C)} as pairs.
+    """Tier B1 of a chunk: gradients {name: (R, C)} as pairs; `rows`, each (R, 1), stand once in a row."""
 
-    With `logarithms` (Q, S), pairs (R,), the losses are `losses` + Q log1p(S): a logarithm of pairs takes
-    150 operator calls, so it is taken once for all rows and not once a chunk. Where `losses` is an
-    infinity already, it stays one unless S is NaN.
+    gradients: Mapping[str, Pair]
+    rows: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class StatedPairs:
+    """Tier B1 as a family states it, in two steps.
+
+    `chunk(inputs, options, rooms)` answers for private float64 copies of some rows; `rooms` names the wanted
+    gradients, which may be built in their room, a pair (R, C), to save a pass. `together(inputs, options,
+    rows, gradients)` is asked once, with the stored inputs and the chunks' `rows` one after the other: it
+    returns the losses (R,) and may set single entries of the gradients. An operator call takes as long for
+    eight numbers as for a thousand, so what stands once in a row belongs there.
     """
 
-    losses: Pair
-    gradients: Mapping[str, Pair]
-    logarithms: tuple[Pair, Pair] | None = None
-
-
-class _Losses:
-    """Per-row pairs as they come in from chunks, and the losses that they make."""
-
-    def __init__(self, count: int) -> None:
-        self.parts = torch.zeros(6, count, dtype=torch.float64)
-        self.logarithmic = False
-
-    def put(self, rows: slice, found: PairTerms) -> None:
-        """Takes the parts of a chunk."""
-        pairs = [found.losses, *(found.logarithms or ())]
-        self.logarithmic = found.logarithms is not None
-        for place, part in enumerate(part for pair in pairs for part in pair):
-            self.parts[place, rows] = part
-
-    def together(self) -> Pair:
-        """Returns the losses of all rows (R,)."""
-        rest, mass, others = Pair(*self.parts[0:2]), Pair(*self.parts[2:4]), Pair(*self.parts[4:6])
-        if not self.logarithmic:
-            return Pair(rest.high, finite_low(rest))
-        losses = plus(rest, product(mass, log1p(others)))
-        # An error term of an infinity is NaN.
-        infinite = rest.high.isinf() & ~others.high.isnan()
-        losses = Pair(torch.where(infinite, rest.high, losses.high), losses.low)
-        return Pair(losses.high, finite_low(losses))
-
-
-Stated = Callable[[Inputs, Options, Mapping[str, Pair]], PairTerms]
+    chunk: Callable[[Inputs, Options, Mapping[str, Pair]], PairTerms]
+    together: Callable[[Inputs, Options, tuple[Tensor, ...], Mapping[str, Pair]], Pair]
 
 
 def by_stated_pairs(
-    pairs: Stated, rows: RowTruth, inputs: Inputs, options: Options, wanted: tuple[str, ...], rounding: float
+    pairs: StatedPairs,
+    rows: RowTruth,
+    inputs: Inputs,
+    options: Options,
+    wanted: tuple[str, ...],
+    rounding: float,
 ) -> RowTruth:
     """Returns the truth with losses and gradients by the pairs that a family states."""
-    parts = _Losses(len(rows.losses))
-    gradients = {name: room_like(inputs[name]) for name in wanted}
-    tails = {name: room_like(inputs[name]) for name in wanted}
-    with torch.no_grad(), one_thread():
+    parts: list[tuple[Tensor, ...]] = []
+    losses, tails = torch.zeros(2, len(rows.losses), dtype=torch.float64)
+    gradients = {name: Pair(room_like(inputs[name]), room_like(inputs[name])) for name in wanted}
+    with torch.inference_mode(), one_thread():
         prepared = {name: in_double(value) for name, value in options.items()}
         stored = {name: tensor.detach().cpu() for name, tensor in inputs.items()}
         for part in chunks(inputs, CHUNK_ELEMENTS):
             chunk = {name: in_double(tensor[part]) for name, tensor in stored.items()}
-            rooms = {name: Pair(gradients[name][part], tails[name][part]) for name in wanted}
-            found = pairs(chunk, prepared, rooms)
-            parts.put(part, found)
+            rooms = {name: Pair(high[part], low[part]) for name, (high, low) in gradients.items()}
+            found = pairs.chunk(chunk, prepared, rooms)
+            parts.append(found.rows)
             for name, room in rooms.items():
                 high, low = found.gradients[name].high, finite_low(found.gradients[name])
                 for kept, entries in ((room.high, high), (room.low, low)):
                     if entries is not kept:
                         kept.copy_(entries)
-        losses = parts.together()
+        if parts:
+            once = tuple(torch.cat(numbers) for numbers in zip(*parts, strict=True))
+            answer = pairs.together(stored, prepared, once, gradients)
+            losses, tails = answer.high, finite_low(answer)
     return replace(
         rows,
-        losses=losses.high.numpy(),
-        loss_tails=losses.low.numpy(),
-        gradients={name: g.numpy() for name, g in gradients.items()},
-        gradient_tails={name: g.numpy() for name, g in tails.items()},
+        losses=losses.numpy(),
+        loss_tails=tails.numpy(),
+        gradients={name: g.high.numpy() for name, g in gradients.items()},
+        gradient_tails={name: g.low.numpy() for name, g in gradients.items()},
         rounding=rounding,
         tier="B1",
     )
@@ -124,7 +111,7 @@ def by_formulas(
     # None where none was asked for.
     products = {name: Products(sensitivity=[n] if len(n) else []) for name, n in known.items()}
     ranges: dict[str, tuple[Tensor, Tensor]] = {}
-    with torch.no_grad(), one_thread():
+    with torch.inference_mode(), one_thread():
         prepared = {name: in_double(value) for name, value in options.items()}
         stored = {name: _stored_pairs(tensor.detach().cpu()) for name, tensor in inputs.items()}
         for part in chunks(inputs, CHUNK_ELEMENTS):

@@ -128,7 +128,7 @@ def ratio(a: Pair, b: Pair) -> Pair:
 def finite_low(a: Pair) -> Tensor:
     """Returns the low part, 0 where the pair is not finite: there error terms are inf - inf."""
     # Two sums cost a tenth of a mask, and a non-finite term cannot hide in them.
-    if bool(a.low.sum().isfinite()) and bool(a.high.sum().isfinite()):
+    if math.isfinite(float(a.low.sum())) and math.isfinite(float(a.high.sum())):
         return a.low
     return torch.where(a.high.isfinite() & a.low.isfinite(), a.low, 0.0)
 

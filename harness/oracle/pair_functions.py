@@ -163,12 +163,6 @@ def _largest(a: Any, dim: int, keepdim: bool = False) -> tuple[Doubled, Tensor]:
     return (top, place) if keepdim else (top.squeeze(dim), place.squeeze(dim))
 
 
-def _shares(a: Any, dim: int) -> Doubled:
-    """Returns what `torch.softmax` does."""
-    powers = Doubled(*elementary.exp(pair_of(_subtracted(a, _largest(a, dim, keepdim=True)[0]))))
-    return _divided(powers, _summed(powers, dim, keepdim=True))
-
-
 def _scattered(a: Any, dim: int, index: Tensor, source: Any) -> Doubled:
     one, other = pair_of(a), pair_of(source)
     if other.high.dim() == 0:
@@ -287,7 +281,6 @@ _PLAIN: dict[str, Callable[..., Any]] = {
 OPERATIONS: dict[str, Callable[..., Any]] = {
     **_PLAIN,
     **{f"{name}_": _in_place(function) for name, function in _PLAIN.items()},
-    "softmax": _shares,
     "matmul": _matrix_product,
     "mm": _matrix_product,
     "lt": _less,

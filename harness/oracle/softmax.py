@@ -3,15 +3,15 @@
 For a stored row x with a = argmax, d_j = x_j - x_a <= 0, e_j = exp(d_j), S1 = sum_{j!=a} e_j:
 l_c = log1p(S1) - d_c (all terms >= 0) is the loss of class c, p_j = e_j / (1 + S1), and a loss with
 class coefficients q is L = sum q_c l_c with gradient Q p_c - q_c, Q = sum q. Neither 1 - p nor
-logsumexp - x is ever formed (numerics: B0, F). The e_j are torch's softmax, whose divisor every quotient
-loses again. Error: (C + 753) 2^-53 relative at worst, whatever the order of summation, typically a few
-2^-53.
+logsumexp - x is ever formed (numerics: B0, F). Error: (C + 749) 2^-53 relative at worst, whatever
+the order of summation, typically a few 2^-53.
 
 What u multiplies is shift-normalised: F(v) = sum_k p_k |x_k - v| and N = L + sum_c q_c F(x_c) for the
 loss, N_i = |g_i| + Q p_i F(x_i) for gradients. F costs a sort; here it is bounded from above in O(C) by
 min(sqrt(var + (m - v)^2), |m - x_a| + |x_a - v|) with m = sum p_k x_k (Jensen; triangle inequality),
 exact at v = x_a. An upper bound cannot accuse falsely; on unit-normal rows it exceeds F by a factor of
-less than 1.4 at the median and of about 2 at most (tested). The trap: terms whose coefficient is
+less than 1.4 at the median and of about 2 at most (tested). Where every class has its own and 1 + F is
+what counts, float32 is enough for it (`reaches`). The trap: terms whose coefficient is
 exactly 0 are dropped, 0 * inf is not NaN here; what stands for infinite logits is said in `limits`.
 """
 
@@ -29,43 +29,34 @@ from harness.oracle.doubled import leading
 
 # exp(-746) is 0 in float64, so here a class has probability 0; the square of this is still finite.
 DEEPEST = -1e100
+# The same in float32.
+DEEPEST_SINGLE = -1e18
+# 1 + F in float32 is less than itself by at most four roundings, and what is below 2^-63 may be lost.
+REACH_ROUNDING = 2.0**-21
 
 
 @dataclass(frozen=True)
 class SoftmaxRows:
     """Shared terms of a chunk of rows; every field is float64.
 
-    `logits` and `exponentials` k e are (R, C), their maximum `top`, its column `largest`, its exponential
-    `own` k and `others` k S1 are (R, 1). The factor k of a row is what torch's softmax divides by: nothing
-    is taken from it but a common scale, which every quotient loses. Passes over (R, C) are what an oracle
-    costs, so differences and probabilities are made on request.
+    `shifted` d and `exponentials` e are (R, C), `others` S1 and the column `largest` of the maximum
+    are (R, 1). Passes over (R, C) are what an oracle costs, so probabilities are made on request.
     """
 
-    logits: Tensor
-    top: Tensor
+    shifted: Tensor
     exponentials: Tensor
-    own: Tensor
     others: Tensor
     largest: Tensor
 
     @cached_property
-    def shifted(self) -> Tensor:
-        """d = x - x_a (R, C)."""
-        return self.logits - self.top
-
-    def shift_at(self, column: Tensor) -> Tensor:
-        """Returns d at one column per row (R, 1)."""
-        return self.logits.gather(1, column) - self.top
-
-    @cached_property
     def total(self) -> Tensor:
-        """k (1 + S1) (R, 1)."""
-        return self.own + self.others
+        """1 + S1 (R, 1)."""
+        return 1 + self.others
 
     @cached_property
     def logarithm(self) -> Tensor:
         """log1p(S1) (R, 1), the loss of the maximum."""
-        return torch.log1p(self.others / self.own)
+        return torch.log1p(self.others)
 
     @cached_property
     def probabilities(self) -> Tensor:
@@ -78,7 +69,7 @@ class SoftmaxRows:
 
     def loss_at(self, column: Tensor) -> Tensor:
         """Returns l_c at one column per row (R, 1)."""
-        return self.logarithm - self.shift_at(column)
+        return self.logarithm - self.shifted.gather(1, column)
 
     def complement_at(self, column: Tensor) -> Tensor:
         """Returns 1 - p_c = sum_{j!=c} p_j at one column per row (R, 1), without cancellation."""
@@ -100,26 +91,31 @@ class SoftmaxRows:
         return mean, square.div_(self.total).sub_(mean * mean).clamp_(min=0)
 
     @cached_property
+    def deepest(self) -> float:
+        """The least d of the chunk: one number decides for it; a row with NaN makes it NaN."""
+        return float(self.shifted.amin()) if self.shifted.numel() else 0.0
+
+    @cached_property
     def depth(self) -> Tensor:
         """d with classes of probability 0 at a depth whose square is finite: 0 * inf stays out."""
-        # One number decides for the chunk; a NaN row answers no and stays NaN in both.
-        plain = self.shifted.numel() == 0 or float(self.shifted.amin()) > DEEPEST
-        return self.shifted if plain else self.shifted.clamp(min=DEEPEST)
+        return self.shifted if self.deepest > DEEPEST else self.shifted.clamp(min=DEEPEST)
 
     def reaches(self) -> Tensor:
-        """Returns the upper bound of F at every class (R, C), at `depth`.
+        """Returns the upper bound of F at every class (R, C) in float32, where a probability is not 0.
 
-        The same bound as `distances` with one pass less, as min(v, w) = sqrt(w^2 + min(0, v^2 - w^2)): with
-        v^2 = var + (d - m)^2 and w = -m - d the difference is var + 4 (-m) d. Little is lost to cancellation,
-        4 C 2^-53 of the bound, as var >= m^2 / C (the maximum alone contributes that much).
+        For sums with at least 1, of which float32 loses no more than `REACH_ROUNDING`, in half of the time:
+        roots are what costs most. Below 2^-63 it may be lost; where a probability is 0 it is finite.
         """
-        mean, variance = self.spread
-        excess = torch.addcmul(variance, self.depth, -4 * mean).clamp_(max=0)
-        far = torch.sub(-mean, self.depth)
-        excess.addcmul_(far, far)
-        # In two thirds of the time of torch's root, in place.
-        np.sqrt(excess.numpy(), out=excess.numpy())
-        return excess
+        mean, variance = (part.float() for part in self.spread)
+        near = self.depth.float()
+        far = (near + mean).square_()
+        jensen = near.sub_(mean).square_().add_(variance)
+        bound = torch.minimum(jensen, far, out=jensen)
+        if not self.deepest > DEEPEST_SINGLE:
+            bound.clamp_(max=DEEPEST_SINGLE**2)
+        # In two thirds of the time of torch's root.
+        np.sqrt(bound.numpy(), out=bound.numpy())
+        return bound
 
     def distances(self, shifted: Tensor) -> Tensor:
         """Returns the upper bound of F at values given by their shift from x_a."""
@@ -129,24 +125,31 @@ class SoftmaxRows:
 
 
 def softmax_rows(logits: Tensor) -> SoftmaxRows:
-    """Returns the shared terms of float64 logits (R, C), which are kept: nobody may write to them afterwards.
+    """Returns the shared terms of float64 logits (R, C), which are overwritten by the shifted ones.
 
     Infinite logits follow `limits`; an undefined row is NaN throughout.
     """
     largest = places_of_maxima(logits)
     top = logits.gather(1, largest)
-    if not _all_finite(top):
-        logits = limits(logits - top, top, largest)
-        top = torch.zeros_like(top)
-    # One kernel for maximum, difference, exponential and sum: half the time of torch's exp alone where that
-    # is MKL's on a processor that MKL does not tune for.
-    exponentials = torch.softmax(logits, 1)
-    # The maximum's own term is put aside: summing the others apart keeps 1 - p exact.
+    shifted = limits(logits.sub_(top), top, largest)
+    exponentials = exponential(shifted)
+    # The maximum's own term is 1 (or NaN): summing the others apart keeps 1 - p exact.
     own = exponentials.gather(1, largest)
     others = exponentials.scatter_(1, largest, 0.0).sum(1, keepdim=True)
     exponentials.scatter_(1, largest, own)
     # A NaN row must not look finite because its maximum was cut out.
-    return SoftmaxRows(logits, top, exponentials, own, others + 0 * own, largest)
+    return SoftmaxRows(shifted, exponentials, others + 0 * own, largest)
+
+
+def exponential(values: Tensor) -> Tensor:
+    """Returns exp of every number, in a room of its own."""
+    if not isinstance(values, Tensor):
+        return torch.exp(values)
+    # numpy has loops of its own where torch calls MKL, which takes twice as long on processors that it is
+    # not tuned for.
+    found = torch.empty_like(values)
+    np.exp(values.numpy(), out=found.numpy())
+    return found
 
 
 def places_of_maxima(logits: Tensor) -> Tensor:

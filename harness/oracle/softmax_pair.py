@@ -44,6 +44,16 @@ class SoftmaxPairs:
     others: Pair
     largest: Tensor
 
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """The fields, pairs as two tensors each."""
+        return (*self.shifted, *self.exponentials, *self.others, self.largest)
+
+    @classmethod
+    def of_parts(cls, parts: tuple[Tensor, ...]) -> SoftmaxPairs:
+        """Returns the terms that have these `parts`."""
+        return cls(Pair(*parts[0:2]), Pair(*parts[2:4]), Pair(*parts[4:6]), parts[6])
+
     @cached_property
     def total(self) -> Pair:
         """1 + S1 (R, 1)."""
@@ -61,23 +71,24 @@ class SoftmaxPairs:
         """log1p(S1) (R, 1), the loss of the maximum."""
         return log1p(self.others)
 
-    def loss_at(self, column: Tensor) -> Pair:
-        """Returns l_c at one column per row (R, 1)."""
-        return with_infinities(
-            minus(self.logarithm, self.shifted.gathered(column)), self.shifted.high.gather(1, column)
-        )
-
     def class_losses(self) -> Pair:
         """Returns l_c for every class (R, C)."""
         return with_infinities(minus(self.logarithm, self.shifted), self.shifted.high)
 
-    def complement_at(self, column: Tensor) -> Pair:
-        """Returns 1 - p_c at one column per row (R, 1), without cancellation."""
-        own = self.exponentials.gathered(column)
+    def at(self, column: Tensor) -> SoftmaxPairs:
+        """Returns what is known at one column per row (R, 1): where `largest` is 0, it is the maximum's."""
+        apart = (column != self.largest).long()
+        return SoftmaxPairs(
+            self.shifted.gathered(column), self.exponentials.gathered(column), self.others, apart
+        )
+
+    def own_complement(self) -> Pair:
+        """Returns 1 - p_c = sum_{j!=c} p_j (R, 1) of what `at` returned, without cancellation."""
+        own = self.exponentials
         # Nothing cancels where it counts: off the maximum a term is at most half of the total.
         without = two_sum(self.total.high, -own.high)
         without = quick_two_sum(without.high, without.low + (self.total.low - own.low))
-        return product(chosen(column == self.largest, self.others, without), self.share)
+        return product(chosen(self.largest == 0, self.others, without), self.share)
 
     def complements(self) -> Pair:
         """Returns 1 - p for every class (R, C), without cancellation."""
@@ -128,23 +139,26 @@ def softmax_pairs(logits: Tensor) -> SoftmaxPairs:
         low = torch.where(high.isfinite(), low.nan_to_num(0.0, 0.0, 0.0), 0.0)
     least = float((bottom - top).amin()) if len(top) else 0.0
     exponentials = exponential(Pair(high, low), exact=ends == [0.0, 0.0], least=least)
-    # The maximum's own term is 1 (or NaN): it is left out, not subtracted.
-    own = exponentials.gathered(largest)
+    # The maximum's own term is 1 (or NaN), without a low part: it is left out, not subtracted.
+    own = exponentials.high.gather(1, largest)
     exponentials.high.scatter_(1, largest, 0.0)
-    exponentials.low.scatter_(1, largest, 0.0)
     others = order_free_sum(*exponentials, positive=True)
-    exponentials.high.scatter_(1, largest, own.high)
-    exponentials.low.scatter_(1, largest, own.low)
+    exponentials.high.scatter_(1, largest, own)
     # A NaN row must not look finite because its maximum was cut out.
-    return SoftmaxPairs(Pair(high, low), exponentials, Pair(others.high + 0 * own.high, others.low), largest)
+    return SoftmaxPairs(Pair(high, low), exponentials, Pair(others.high + 0 * own, others.low), largest)
 
 
 def difference(logits: Tensor, top: Tensor, bottom: Tensor) -> Pair:
-    """Returns x - x_a exactly, in three passes where no logit of the chunk has a larger exponent than x_a.
+    """Returns x - x_a exactly; in three passes if x_a is a multiple of every logit's ulp, as of float32.
 
+    Then the short sum is exact for |x_a| < |x| too: x_a - x is a multiple of ulp(x) below 2^54 ulp(x), so
+    rounding moves it by one such ulp at most, and what comes back from the sum has no more than 53 bits.
     A row with a -inf says nothing about its other logits, so it takes the long way.
     """
-    ordered = torch.frexp(top).exponent >= torch.frexp(bottom).exponent
-    if math.isfinite(float(bottom.sum())) and bool((ordered & (top != 0)).all()):
+    mantissa, place = torch.frexp(top)
+    units = place - torch.maximum(place, torch.frexp(bottom).exponent) + 53
+    # x_a in units of the largest ulp; what would underflow to a whole number 0 stays a fraction.
+    top_in_ulps = torch.ldexp(mantissa, units.clamp(min=-53))
+    if math.isfinite(float(bottom.sum())) and bool((top_in_ulps == top_in_ulps.round()).all()):
         return quick_two_sum(-top, logits)
     return two_sum(logits, -top)

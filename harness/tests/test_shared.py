@@ -16,6 +16,7 @@ from harness.inputs import check_sample
 from harness.metrics import FORMATS
 from harness.oracle.closed_form import ClosedForm
 from harness.oracle.contraction import ROUNDOFFS, contracted
+from harness.oracle.in_pairs import StatedPairs
 from harness.probes.accuracy import accuracy
 from harness.probes.determinism import determinism
 from harness.probes.memory import memory
@@ -279,6 +280,6 @@ def test_pairs_and_sums_over_rows_exclude_one_another():
             sensitivity=FORM.sensitivity,
             gradient_sensitivity=gradient_sensitivity,
             denominator=FORM.denominator,
-            pairs=lambda inputs, options, rooms: None,
+            pairs=StatedPairs(lambda *_: None, lambda *_: None),
             shared=("weight",),
         )

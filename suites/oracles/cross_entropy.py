@@ -19,8 +19,8 @@ from torch import Tensor
 
 from harness.oracle.closed_form import ClosedForm
 from harness.oracle.doubled import ratio_like
-from harness.oracle.softmax import DEEPEST, SoftmaxRows, softmax_rows
-from suites.oracles.cross_entropy_pair import PAIR_ROUNDING, pairs
+from harness.oracle.softmax import REACH_ROUNDING, SoftmaxRows, softmax_rows
+from suites.oracles.cross_entropy_pair import PAIR_ROUNDING, PAIRS
 
 Inputs = Mapping[str, Tensor]
 Options = Mapping[str, Any]
@@ -118,18 +118,8 @@ class Terms:
 
     @cached_property
     def label_distance(self) -> Tensor:
-        """F at the label's logit (R, 1); where `depth` is above the logit, F is as large as the loss."""
-        rows = self.softmax
-        nearby = self.reach.gather(1, self.column)
-        if rows.depth is rows.shifted:
-            return nearby
-        place = rows.shift_at(self.column)
-        return torch.where(place > DEEPEST, nearby, rows.distances(place))
-
-    @cached_property
-    def reach(self) -> Tensor:
-        """F at every class (R, C), until `gradient_sensitivity` builds its answer in it."""
-        return self.softmax.reaches()
+        """F at the label's logit (R, 1)."""
+        return self.softmax.distances(self.softmax.shifted.gather(1, self.column))
 
 
 def terms(inputs: Inputs, options: Options) -> Terms:
@@ -206,21 +196,22 @@ def sensitivity(t: Terms) -> Tensor:
 def gradient_sensitivity(t: Terms) -> dict[str, Tensor]:
     """Returns N_i = |g_i| + Q p_i F(x_i), plus q_i where the coefficient itself is rounded."""
     rows = t.softmax
-    reach = t.reach
     if t.dense is None:
         # Off the label g_i = w p_i, so N_i = w p_i (1 + F): the gradient itself is not needed.
-        # At a masked label p = 0 and F = inf: the finite depth makes their product 0.
         share = t.coefficient.abs() / rows.total
-        nearby = rows.exponentials.gather(1, t.column).mul_(reach.gather(1, t.column))
+        own = rows.exponentials.gather(1, t.column)
+        # At a masked label p = 0 and F = inf.
+        nearby = torch.where(own == 0, 0.0, own * t.label_distance)
         at_label = torch.addcmul(t.coefficient.abs() * t.label_complement, nearby, share)
-        torch.addcmul(rows.exponentials, reach, rows.exponentials, out=reach).mul_(share)
-        reach.scatter_(1, t.column, at_label)
+        entries = rows.reaches().add_(1).double().mul_(rows.exponentials)
+        entries.mul_(share * (1 + REACH_ROUNDING)).scatter_(1, t.column, at_label)
     else:
-        total = t.magnitudes.sum(1, keepdim=True)
-        reach.mul_(rows.probabilities).mul_(total).add_(t.gradient.abs()).add_(t.magnitudes)
+        total = t.magnitudes.sum(1, keepdim=True) * (1 + REACH_ROUNDING)
+        entries = rows.reaches().double().mul_(rows.probabilities)
+        entries.mul_(total).add_(t.gradient.abs()).add_(t.magnitudes)
     if not t.whole:
-        reach[~t.kept] = 0.0
-    found = {"logits": reach}
+        entries[~t.kept] = 0.0
+    found = {"logits": entries}
     if t.target_slope is not None:
         far = rows.class_losses() + rows.distances(rows.shifted)
         found["target"] = torch.where(t.target_slope == 0, 0.0, t.target_slope.abs() * far)
@@ -299,6 +290,6 @@ ORACLE = ClosedForm(
     denominator=denominator,
     exact=exact,
     roundoffs=8.0,
-    pairs=pairs,
+    pairs=PAIRS,
     pair_rounding=PAIR_ROUNDING,
 )

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.oracle.in_pairs import PairTerms
-from harness.oracle.pair import Pair, lifted, minus, order_free_sum, plus, product, ratio
+from harness.oracle.elementary import log1p
+from harness.oracle.in_pairs import PairTerms, StatedPairs
+from harness.oracle.pair import Pair, finite_low, lifted, minus, order_free_sum, plus, product, ratio
 from harness.oracle.softmax_pair import SoftmaxPairs, chosen, softmax_pairs
 
 Inputs = Mapping[str, Tensor]
@@ -27,35 +28,58 @@ Options = Mapping[str, Any]
 PAIR_ROUNDING = 2.0**-64
 
 
-def pairs(inputs: Inputs, options: Options, rooms: Mapping[str, Pair]) -> PairTerms:
-    """Returns losses and wanted gradients of a chunk of float64 rows as pairs."""
-    target = inputs["target"]
-    if target.is_floating_point() or float(options["label_smoothing"]) != 0:
+def _is_dense(inputs: Inputs, options: Options) -> bool:
+    return inputs["target"].is_floating_point() or float(options["label_smoothing"]) != 0
+
+
+def _chunk(inputs: Inputs, options: Options, rooms: Mapping[str, Pair]) -> PairTerms:
+    """Returns wanted gradients of a chunk of float64 rows as pairs, but for what stands at a label."""
+    if _is_dense(inputs, options):
         return _dense(inputs, options, rooms)
-    return _by_label(inputs, options, rooms)
+    column, factor = _labels(inputs, options)
+    rows = softmax_pairs(inputs["logits"])
+    gradients = {}
+    if "logits" in rooms:
+        entries = rows.times_probabilities(factor, rooms["logits"])
+        gradients["logits"] = _without(factor.high == 0, entries)
+    return PairTerms(gradients, rows.at(column).parts)
 
 
-def _by_label(inputs: Inputs, options: Options, rooms: Mapping[str, Pair]) -> PairTerms:
-    """Index targets without smoothing: q stands on one column."""
+def _together(
+    inputs: Inputs, options: Options, rows: tuple[Tensor, ...], gradients: Mapping[str, Pair]
+) -> Pair:
+    """Returns the losses of all rows (R,); sets what stands at the labels."""
+    if _is_dense(inputs, options):
+        carrying, mass, others = (Pair(*rows[place : place + 2]) for place in (0, 2, 4))
+        return _losses(carrying, mass, others)
+    column, factor = _labels(inputs, options)
+    own, dropped = SoftmaxPairs.of_parts(rows), factor.high == 0
+    if "logits" in gradients:
+        at_label = _without(dropped, product(factor, own.own_complement()).negated())
+        gradients["logits"].high.scatter_(1, column, at_label.high)
+        gradients["logits"].low.scatter_(1, column, finite_low(at_label))
+    lag = _without(dropped, finite_product(factor, own.shifted.negated()))
+    return _losses(lag, factor, _without(dropped, own.others))
+
+
+def _labels(inputs: Inputs, options: Options) -> tuple[Tensor, Pair]:
+    """Returns where q stands and q, both (R, 1), for index targets without smoothing."""
     target, weight = inputs["target"], options["weight"]
     kept = target != options["ignore_index"]
     column = torch.where(kept, target, 0).unsqueeze(1)
     coefficient = kept.double().unsqueeze(1)
     if weight is not None:
         coefficient = torch.where(kept.unsqueeze(1), weight[column], 0.0)
-    dropped = coefficient == 0
-    rows = softmax_pairs(inputs["logits"])
-    factor = lifted(coefficient)
-    at_column = rows.shifted.gathered(column)
-    lag = _without(dropped, finite_product(factor, at_column.negated()))
-    gradients = {}
-    if "logits" in rooms:
-        at_label = product(factor, rows.complement_at(column))
-        entries = rows.times_probabilities(factor, rooms["logits"])
-        entries.high.scatter_(1, column, -at_label.high)
-        entries.low.scatter_(1, column, -at_label.low)
-        gradients["logits"] = _without(dropped, entries)
-    return PairTerms(_flat(lag), gradients, (_flat(factor), _flat(_without(dropped, rows.others))))
+    return column, lifted(coefficient)
+
+
+def _losses(rest: Pair, mass: Pair, others: Pair) -> Pair:
+    """Returns rest + Q log1p(S) (R,) of (R, 1); an infinite rest stays one unless S is NaN."""
+    losses = plus(rest, product(mass, log1p(others)))
+    # An error term of an infinity is NaN.
+    infinite = rest.high.isinf() & ~others.high.isnan()
+    losses = Pair(torch.where(infinite, rest.high, losses.high), losses.low)
+    return Pair(losses.high.squeeze(1), losses.low.squeeze(1))
 
 
 def _dense(inputs: Inputs, options: Options, rooms: Mapping[str, Pair]) -> PairTerms:
@@ -90,14 +114,8 @@ def _dense(inputs: Inputs, options: Options, rooms: Mapping[str, Pair]) -> PairT
         slope = product(lifted(weights), Pair(*(part.expand_as(weights) for part in _keeping(options))))
         slope = Pair(slope.high.expand_as(logits), slope.low.expand_as(logits))
         gradients["target"] = _without(slope.high == 0, finite_product(slope, rows.class_losses()))
-    kept_parts = (_flat(_without(dropped, part)) for part in (carrying, mass, rows.others))
-    lags, masses, others = kept_parts
-    return PairTerms(lags, gradients, (masses, others))
-
-
-def _flat(a: Pair) -> Pair:
-    """Returns a pair of one number per row (R, 1) as (R,)."""
-    return Pair(a.high.squeeze(1), a.low.squeeze(1))
+    kept_parts = (_without(dropped, part) for part in (carrying, mass, rows.others))
+    return PairTerms(gradients, tuple(half for part in kept_parts for half in part))
 
 
 def _dense_gradient(rows: SoftmaxPairs, q: Pair, mass: Pair) -> Pair:
@@ -139,3 +157,6 @@ def _without(dropped: Tensor, a: Pair) -> Pair:
     if not bool(dropped.any()):
         return a
     return Pair(a.high.masked_fill(dropped, 0.0), a.low.masked_fill(dropped, 0.0))
+
+
+PAIRS = StatedPairs(_chunk, _together)

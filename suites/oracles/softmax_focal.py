@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from harness.oracle.closed_form import ClosedForm
-from harness.oracle.softmax import SoftmaxRows, softmax_rows
+from harness.oracle.softmax import REACH_ROUNDING, SoftmaxRows, softmax_rows
 from suites.oracles.cross_entropy import kept_rows
 from suites.oracles.sigmoid_focal import raised
 
@@ -53,7 +53,7 @@ class Terms:
 
     def distance(self) -> Tensor:
         """Returns F at the label's logit (R, 1)."""
-        return self.softmax.distances(self.softmax.shift_at(self.column))
+        return self.softmax.distances(self.softmax.shifted.gather(1, self.column))
 
     def counted(self, entries: Tensor) -> Tensor:
         """Returns the entries, (R, C) or (R, 1), with 0 in rows that do not count."""
@@ -107,7 +107,8 @@ def gradient_sensitivity(t: Terms) -> dict[str, Tensor]:
     step = t.scale.abs() * t.power * torch.where(t.share == 0, 0.0, t.share * t.distance())
     by_mass = torch.where(step == 0, 0.0, step * turn)
     at_label = (1 + gamma) * slope + torch.where(step == 0, 0.0, step * t.lean) + by_mass
-    others = t.shares * (slope * (1 + gamma + t.softmax.reaches()) + by_mass)
+    reach = t.softmax.reaches() * (1 + REACH_ROUNDING)
+    others = t.shares * (slope * (1 + gamma + reach) + by_mass)
     return {"logits": t.counted(others.scatter(1, t.column, at_label))}
 
 

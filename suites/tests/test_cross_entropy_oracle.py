@@ -252,6 +252,11 @@ def distances(logits):
     return p, far
 
 
+def coefficients_of(inputs, options):
+    classes = inputs["logits"].shape[1]
+    return np.array([coefficients(target, options, classes) for target in inputs["target"].tolist()])
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_sensitivities_are_never_below_their_definition(variant, dtype):
@@ -260,7 +265,7 @@ def test_sensitivities_are_never_below_their_definition(variant, dtype):
             inputs, options = drawn(variant, regime, dtype, shape)
             truth, (p, far) = evaluated(inputs, options), distances(inputs["logits"])
             dense = is_dense(inputs, options)
-            q = np.array([coefficients(t, options, p.shape[1]) for t in inputs["target"].tolist()])
+            q = coefficients_of(inputs, options)
             by_class = np.where(q == 0, 0.0, q * np.where(q == 0, 0.0, far))
             of_loss = (1 + dense) * truth.losses + by_class.sum(axis=1)
             reach = np.where(p == 0, 0.0, p * np.where(p == 0, 0.0, far))
@@ -279,6 +284,24 @@ def test_on_unit_normal_rows_the_bound_of_distances_exceeds_them_little_in_the_m
     ratio = excess / (p * far)
     assert ratio.min() >= 1 - 1e-12
     assert np.median(ratio) <= 1.4
+
+
+@pytest.mark.parametrize("variant", ["mean", "probability", "weighted_smoothed_ignored"])
+@pytest.mark.parametrize("depth", [1e10, 1e25, 1e80, 1e200])
+def test_a_class_far_below_leaves_sensitivities_finite_and_other_rows_as_they_were(variant, depth):
+    inputs, options = drawn(variant, "unit_normal", "float64", Shape(16, 7))
+    before = evaluated(inputs, options)
+    deep = inputs["logits"].argmin(1)[:4]
+    inputs["logits"][range(4), deep] = -depth
+    after, (p, far) = evaluated(inputs, options), distances(inputs["logits"])
+    for old, new in zip(arrays(before), arrays(after), strict=True):
+        np.testing.assert_array_equal(new[4:], old[4:])
+    for sensitivities in after.gradient_sensitivities.values():
+        assert np.isfinite(sensitivities).all()
+    mass = coefficients_of(inputs, options).sum(axis=1, keepdims=True)
+    reach = mass * np.where(p == 0, 0.0, p * np.where(p == 0, 0.0, far))
+    exact = np.abs(after.gradients["logits"]) + reach
+    assert (after.gradient_sensitivities["logits"] >= exact * (1 - 1e-12)).all()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
