@@ -23,7 +23,7 @@ from harness.suite import Suite
 
 # What `discovery` calls a suite that it loads by path, before the file's name and the mark of its folder.
 LOADED = "lossgauge_suite_"
-# Every function of a closed form: some stand in modules of their own (tier B1, Arb balls).
+# Every function of a closed form and of its stated pairs: some stand in modules of their own.
 ORACLE_PARTS = (
     "terms",
     "rows",
@@ -33,14 +33,15 @@ ORACLE_PARTS = (
     "denominator",
     "kinks",
     "exact",
-    "pairs",
 )
+PAIR_PARTS = ("chunk", "together")
 
 
 def source_hash(suite: Suite, implementation: Implementation) -> str:
     """Returns the hash of everything that decides the answers of an implementation."""
     functions: list[object] = [implementation.function, implementation.prepare, suite.oracle]
     functions += [getattr(suite.oracle, part, None) for part in ORACLE_PARTS]
+    functions += [getattr(getattr(suite.oracle, "pairs", None), part, None) for part in PAIR_PARTS]
     functions += [regime.function for regime in suite.regimes] + [v.adapt for v in suite.variants]
     modules = {module for function in functions if (module := module_of(function))}
     declared = [implementation.name, _written(implementation.contract.definition)]

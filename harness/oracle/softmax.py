@@ -10,9 +10,9 @@ What u multiplies is shift-normalised: F(v) = sum_k p_k |x_k - v| and N = L + su
 loss, N_i = |g_i| + Q p_i F(x_i) for gradients. F costs a sort; here it is bounded from above in O(C) by
 min(sqrt(var + (m - v)^2), |m - x_a| + |x_a - v|) with m = sum p_k x_k (Jensen; triangle inequality),
 exact at v = x_a. An upper bound cannot accuse falsely; on unit-normal rows it exceeds F by a factor of
-less than 1.4 at the median and of about 2 at most (tested). Where every class has its own and 1 + F is
-what counts, float32 is enough for it (`reaches`). The trap: terms whose coefficient is
-exactly 0 are dropped, 0 * inf is not NaN here; what stands for infinite logits is said in `limits`.
+less than 1.4 at the median and of about 2 at most (tested). Where 1 + F is what counts, float32 is enough
+for it (`reaches`). The trap: terms whose coefficient is exactly 0 are dropped, 0 * inf is not NaN here;
+what stands for infinite logits is said in `limits`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from harness.oracle.doubled import leading
 DEEPEST = -1e100
 # The same in float32.
 DEEPEST_SINGLE = -1e18
-# 1 + F in float32 is less than itself by at most four roundings, and what is below 2^-63 may be lost.
-REACH_ROUNDING = 2.0**-21
+# What float32 may take from 1 + F for up to 2^24 classes: d - m is off by 2^-23 |m|, a share of 2^-11 of the
+# root of the variance, which is at least m^2 / C as the maximum alone adds that much.
+REACH_ROUNDING = 2.0**-11
 
 
 @dataclass(frozen=True)

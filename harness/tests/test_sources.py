@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from functools import partial
 
+import pytest
 import torch
 
 from harness import Implementation, Regime, Sample, Suite, Variant
 from harness.oracle.closed_form import ClosedForm
-from harness.sources import ORACLE_PARTS, source_hash
+from harness.oracle.in_pairs import StatedPairs
+from harness.sources import ORACLE_PARTS, PAIR_PARTS, source_hash
 
 
 def per_row(p, t):
@@ -25,13 +27,16 @@ def hash_with(oracle):
     return source_hash(Suite("f", oracle, (item,), (Regime(normal),), (Variant("mean"),)), item)
 
 
-def test_the_parts_are_all_functions_of_a_closed_form():
-    assert set(ORACLE_PARTS) == {f.name for f in fields(ClosedForm) if "Callable" in str(f.type)}
+@pytest.mark.parametrize(("parts", "declared"), [(ORACLE_PARTS, ClosedForm), (PAIR_PARTS, StatedPairs)])
+def test_the_parts_are_all_functions_of_a_closed_form(parts, declared):
+    assert set(parts) == {f.name for f in fields(declared) if "Callable" in str(f.type)}
 
 
 def test_every_function_of_a_closed_form_is_part_of_the_source_hash():
-    form = ClosedForm(*[per_row] * 5, terms=per_row)
+    form = ClosedForm(*[per_row] * 5, terms=per_row, pairs=StatedPairs(per_row, per_row))
     plain = hash_with(form)
+    # `partial` stands for a function in a module that nothing else here comes from.
     for part in ORACLE_PARTS:
-        # `partial` stands for a function in a module that nothing else here comes from.
         assert hash_with(replace(form, **{part: partial})) != plain, part
+    for part in PAIR_PARTS:
+        assert hash_with(replace(form, pairs=replace(form.pairs, **{part: partial}))) != plain, part
