@@ -44,22 +44,10 @@ class SoftmaxPairs:
     others: Pair
     largest: Tensor
 
-    @property
-    def parts(self) -> tuple[Tensor, ...]:
-        """The fields, pairs as two tensors each."""
-        return (*self.shifted, *self.exponentials, *self.others, self.largest)
-
-    @classmethod
-    def of_parts(cls, parts: tuple[Tensor, ...]) -> SoftmaxPairs:
-        """Returns the terms that have these `parts`."""
-        return cls(Pair(*parts[0:2]), Pair(*parts[2:4]), Pair(*parts[4:6]), parts[6])
-
     @cached_property
     def total(self) -> Pair:
         """1 + S1 (R, 1)."""
-        # All terms are positive, so the lesser parts may be rounded once.
-        whole = two_sum(self.others.high, torch.ones_like(self.others.high))
-        return quick_two_sum(whole.high, whole.low + self.others.low)
+        return total(self.others)
 
     @cached_property
     def share(self) -> Pair:
@@ -75,20 +63,14 @@ class SoftmaxPairs:
         """Returns l_c for every class (R, C)."""
         return with_infinities(minus(self.logarithm, self.shifted), self.shifted.high)
 
-    def at(self, column: Tensor) -> SoftmaxPairs:
-        """Returns what is known at one column per row (R, 1): where `largest` is 0, it is the maximum's."""
-        apart = (column != self.largest).long()
-        return SoftmaxPairs(
-            self.shifted.gathered(column), self.exponentials.gathered(column), self.others, apart
+    def at(self, column: Tensor) -> PairsAtColumn:
+        """Returns what stands at one column per row (R, 1)."""
+        return PairsAtColumn(
+            self.shifted.gathered(column),
+            self.exponentials.gathered(column),
+            self.others,
+            column == self.largest,
         )
-
-    def own_complement(self) -> Pair:
-        """Returns 1 - p_c = sum_{j!=c} p_j (R, 1) of what `at` returned, without cancellation."""
-        own = self.exponentials
-        # Nothing cancels where it counts: off the maximum a term is at most half of the total.
-        without = two_sum(self.total.high, -own.high)
-        without = quick_two_sum(without.high, without.low + (self.total.low - own.low))
-        return product(chosen(self.largest == 0, self.others, without), self.share)
 
     def complements(self) -> Pair:
         """Returns 1 - p for every class (R, C), without cancellation."""
@@ -111,6 +93,41 @@ class SoftmaxPairs:
         high, error = two_product(self.exponentials.high, scale.high)
         error.addcmul_(self.exponentials.low, scale.high).addcmul_(self.exponentials.high, scale.low)
         return quick_two_sum(high, error)
+
+
+@dataclass(frozen=True)
+class PairsAtColumn:
+    """What stands at one column of each row, all (R, 1): d, e, S1 and whether the column is the maximum's."""
+
+    shifted: Pair
+    exponentials: Pair
+    others: Pair
+    is_largest: Tensor
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """The fields, of pairs both tensors."""
+        return (*self.shifted, *self.exponentials, *self.others, self.is_largest)
+
+    @classmethod
+    def of_parts(cls, parts: tuple[Tensor, ...]) -> PairsAtColumn:
+        """Returns what has these `parts`."""
+        return cls(Pair(*parts[0:2]), Pair(*parts[2:4]), Pair(*parts[4:6]), parts[6])
+
+    def complement(self) -> Pair:
+        """Returns 1 - p_c = sum_{j!=c} p_j (R, 1), without cancellation."""
+        whole, own = total(self.others), self.exponentials
+        # Nothing cancels where it counts: off the maximum a term is at most half of the total.
+        without = two_sum(whole.high, -own.high)
+        without = quick_two_sum(without.high, without.low + (whole.low - own.low))
+        return ratio(chosen(self.is_largest, self.others, without), whole)
+
+
+def total(others: Pair) -> Pair:
+    """Returns 1 + S1 (R, 1)."""
+    # All terms are positive, so the lesser parts may be rounded once.
+    whole = two_sum(others.high, torch.ones_like(others.high))
+    return quick_two_sum(whole.high, whole.low + others.low)
 
 
 def chosen(condition: Tensor, one: Pair, other: Pair) -> Pair:

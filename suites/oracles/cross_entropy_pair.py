@@ -18,7 +18,7 @@ from torch import Tensor
 from harness.oracle.elementary import log1p
 from harness.oracle.in_pairs import PairTerms, StatedPairs
 from harness.oracle.pair import Pair, finite_low, lifted, minus, order_free_sum, plus, product, ratio
-from harness.oracle.softmax_pair import SoftmaxPairs, chosen, softmax_pairs
+from harness.oracle.softmax_pair import PairsAtColumn, SoftmaxPairs, chosen, softmax_pairs
 
 Inputs = Mapping[str, Tensor]
 Options = Mapping[str, Any]
@@ -53,9 +53,9 @@ def _together(
         carrying, mass, others = (Pair(*rows[place : place + 2]) for place in (0, 2, 4))
         return _losses(carrying, mass, others)
     column, factor = _labels(inputs, options)
-    own, dropped = SoftmaxPairs.of_parts(rows), factor.high == 0
+    own, dropped = PairsAtColumn.of_parts(rows), factor.high == 0
     if "logits" in gradients:
-        at_label = _without(dropped, product(factor, own.own_complement()).negated())
+        at_label = _without(dropped, product(factor, own.complement()).negated())
         gradients["logits"].high.scatter_(1, column, at_label.high)
         gradients["logits"].low.scatter_(1, column, finite_low(at_label))
     lag = _without(dropped, finite_product(factor, own.shifted.negated()))
