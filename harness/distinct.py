@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.results import SEVERITIES, Finding, Result
-from harness.trial import Trial
+from harness.trial import DTYPES, Trial
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def distinct(results: Iterable[Result]) -> list[Distinct]:
     found = []
     for shown in seen.values():
         finding, trial = min(shown, key=lambda pair: _rank(pair[0]))
-        dtypes = tuple(dict.fromkeys(t.case.dtype for _, t in shown))
-        found.append(Distinct(finding, trial, len(shown), dtypes))
+        dtypes = {trial.case.dtype for _, trial in shown}
+        found.append(Distinct(finding, trial, len(shown), tuple(sorted(dtypes, key=DTYPES.index))))
     return sorted(found, key=lambda one: _rank(one.finding))
 
 

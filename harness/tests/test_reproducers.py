@@ -80,7 +80,8 @@ def test_the_same_defect_is_told_once_where_it_is_worst(native):
     other = Result(Trial(elsewhere, "native"), "accuracy", "ok", "", milder)
     found = distinct([other, native])
     assert {one.trials for one in found} == {2}
-    assert {one.dtypes for one in found} == {("float64", "float32")}
+    for results in ([other, native], [native, other]):
+        assert {one.dtypes for one in distinct(results)} == {("float64", "float32")}
     assert all(one.trial == native.trial for one in found if one.finding.severity != "note")
     assert [one.finding for one in distinct([native])] == [one.finding for one in found]
 
