@@ -137,7 +137,7 @@ class ClosedForm:
         gradient_sensitivities = {name: room_like(inputs[name]) for name in own} if sensitivities else {}
         products = {name: Products() for name in wanted if name in self.shared}
         ranges: dict[str, tuple[Tensor, Tensor]] = {}
-        with torch.inference_mode(), one_thread():
+        with torch.no_grad(), one_thread():
             prepared = {name: in_double(value) for name, value in options.items()}
             stored = {name: tensor.detach().cpu() for name, tensor in inputs.items()}
             whole = {name: in_double(stored.pop(name)) for name in self.shared if name in stored}
