@@ -23,7 +23,8 @@ from harness.oracle.in_pairs import StatedPairs, by_formulas, by_stated_pairs
 from harness.oracle.truth import FLOAT64_ROUNDOFF, RowTruth, Tier
 
 # Two MiB of float64 per array: at 1024 x 32000 half of this pays a fifth more for operator calls, 0.1 ms a
-# chunk, and twice this a twentieth more for memory where three arrays are at work.
+# chunk, and twice this a twentieth more for memory where three arrays are at work
+# (`nox -s selfbench -- --only oracle` with another number here).
 CHUNK_ELEMENTS = 1 << 18
 # Results below the normal range are off by a few of the smallest number instead of a share of themselves.
 FLOOR = 16 * 2.0**-1074

@@ -24,7 +24,8 @@ from harness.oracle.truth import RowTruth
 if TYPE_CHECKING:
     from harness.oracle.closed_form import ClosedForm
 
-# Two MiB a part: at 1024 x 32000 half and twice as many rows a chunk take the same to a fifteenth.
+# Two MiB a part: at 1024 x 32000 half and twice as many rows a chunk take the same to a fifteenth
+# (`nox -s selfbench -- --only oracle` with another number here).
 CHUNK_ELEMENTS = 1 << 18
 
 

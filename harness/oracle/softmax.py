@@ -114,9 +114,7 @@ class SoftmaxRows:
         bound = torch.minimum(jensen, far, out=jensen)
         if not self.deepest > DEEPEST_SINGLE:
             bound.clamp_(max=DEEPEST_SINGLE**2)
-        # In two thirds of the time of torch's root.
-        np.sqrt(bound.numpy(), out=bound.numpy())
-        return bound
+        return bound.sqrt_()
 
     def distances(self, shifted: Tensor) -> Tensor:
         """Returns the upper bound of F at values given by their shift from x_a."""
@@ -155,7 +153,7 @@ def exponential(values: Tensor) -> Tensor:
 
 def places_of_maxima(logits: Tensor) -> Tensor:
     """Returns the column of each row's maximum, or of its first NaN (R, 1)."""
-    # numpy finds it in a fifth of the time that torch's max takes.
+    # numpy finds it in a quarter of the time that torch's max takes.
     return torch.from_numpy(leading(logits).numpy().argmax(1, keepdims=True))
 
 

@@ -68,8 +68,18 @@ class OnSeveralThreads(TorchDispatchMode):
 
 
 # Room, views and pieces put together: no arithmetic.
-NOTHING_COMPUTED = {"cat", "detach", "empty", "expand", "lift_fresh", "ones", "unbind", "zeros"}
-NOTHING_COMPUTED |= {"resolve_conj", "resolve_neg"}
+NOTHING_COMPUTED = {
+    "cat",
+    "detach",
+    "empty",
+    "expand",
+    "lift_fresh",
+    "ones",
+    "resolve_conj",
+    "resolve_neg",
+    "unbind",
+    "zeros",
+}
 
 
 def on_several_threads(suite, tier):
